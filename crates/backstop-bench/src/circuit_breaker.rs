@@ -8,7 +8,10 @@ mod threads;
 
 use std::{hint::black_box, time::Duration};
 
-use backstop::{CircuitBreakerBuilder, CircuitBreakerLayer, ErrorRef, Outcome, circuit_breaker::Window};
+use backstop::{
+    CircuitBreakerBuilder, CircuitBreakerLayer, CircuitState, ErrorRef, Outcome,
+    circuit_breaker::{Recovery, Window},
+};
 use tower::{Layer, Service};
 
 use self::service::{Failed, Inner};
@@ -23,6 +26,7 @@ pub(crate) const SECTION: Section = Section {
         Table::new("Closed, no failures", || closed(0)),
         Table::new("Closed, 1 % failures", || closed(1)),
         Table::new("Open", open),
+        Table::new("Recovering by a ramp", recovering),
         keys::TABLE,
         memory::TABLE,
     ],
@@ -100,6 +104,30 @@ fn open() -> Vec<Contender> {
         Contender::new("failsafe, consecutive failures", move || calls(peers::failsafe(inner))),
         Contender::new("recloser, last 100 calls", move || calls(peers::recloser(inner))),
     ]
+}
+
+/// Circuits in a ramp whose only step admits nearly every call, and a quarter of them. A minute of it is enough.
+fn recovering() -> Vec<Contender> {
+    let inner = Inner { percent: 0 };
+    vec![
+        Contender::new("bare", move || calls(inner)),
+        Contender::new("ours, closed", move || calls(ours(last(100), inner))),
+        Contender::new("ours, admitted by a ramp", || calls(ramping(0.999_999))).target("closed + 2 ns, a decision 5 ns"),
+        Contender::new("ours, a ramp of 25 %", || calls(ramping(0.25))),
+        Contender::new("one clock read", clock),
+    ]
+}
+
+fn ramping(share: f64) -> impl Service<u64, Error = Failed, Future: Send> + Clone + Send {
+    let wait = Duration::from_millis(1);
+    let recovery = Recovery::ramp([share]).each(Duration::from_secs(60));
+    let builder = CircuitBreakerLayer::builder("bench").consecutive_failures(1).wait(wait).success_threshold(1);
+    let layer = builder.recovery(recovery).plain().classify_fn(judge).build().expect("a configuration");
+    calls(layer.layer(Inner { percent: 100 }))(0);
+    std::thread::sleep(2 * wait);
+    calls(layer.layer(Inner { percent: 0 }))(0);
+    assert_eq!(layer.handle().state(), CircuitState::Recovering);
+    layer.layer(Inner { percent: 0 })
 }
 
 /// What a circuit that knows the time can't do without.

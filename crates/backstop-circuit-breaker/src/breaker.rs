@@ -9,7 +9,7 @@ use crate::{
     config::Settings,
     failure::Failure,
     metrics,
-    state::{self, Circuit, Nanos, Refused, nanos},
+    state::{self, Admission, AskedAhead, Circuit, Nanos, Refused, nanos},
     telemetry::Telemetry,
 };
 
@@ -63,15 +63,30 @@ impl Breaker {
         self.group().now().get()
     }
 
-    #[inline]
-    pub(crate) fn would_refuse(&self) -> Option<Refused> {
-        self.circuit.would_refuse(|| self.now())
+    /// What a call can know before it is made.
+    #[cold]
+    pub(crate) fn ask_ahead(&self, kept: Option<AskedAhead>) -> Option<AskedAhead> {
+        self.circuit.ask_ahead(kept, || self.now())
     }
 
-    /// Records that the service failed to become ready.
-    pub(crate) fn record_without_call(&self, outcome: Outcome, error: ErrorRef<'_>) {
+    /// Admits or refuses a call, which was told `told` before.
+    #[inline]
+    pub(crate) fn admit(&self, told: Option<AskedAhead>) -> Result<Admission, Refused> {
+        match told {
+            None => self.circuit.admit(|| self.now(), time_left),
+            Some(told) => self.admit_as_told(told),
+        }
+    }
+
+    #[cold]
+    fn admit_as_told(&self, told: AskedAhead) -> Result<Admission, Refused> {
+        self.circuit.admit_as_told(told, || self.now(), time_left)
+    }
+
+    /// Records that the service failed to become ready for a call that was told `told`.
+    pub(crate) fn record_without_call(&self, told: Option<AskedAhead>, outcome: Outcome, error: ErrorRef<'_>) {
         if outcome.verdict == Verdict::Failure
-            && let Ok(admission) = self.circuit.admit(|| self.now(), time_left)
+            && let Ok(admission) = self.admit(told)
         {
             let failure = Failure::NotReady(error);
             self.group().metrics().ended(outcome.verdict, Duration::ZERO);

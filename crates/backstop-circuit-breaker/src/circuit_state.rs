@@ -16,10 +16,12 @@ pub enum CircuitState {
     HalfOpen,
     /// Calls are refused until an operator says otherwise.
     Isolated,
+    /// The probes have succeeded, and a growing share of the calls passes: see [`Recovery`](crate::Recovery).
+    Recovering,
 }
 
 impl CircuitState {
-    /// As it is written in logs, metrics and answers: `closed`, `open`, `half-open`, `isolated`.
+    /// As it is written in logs, metrics and answers: `closed`, `open`, `half-open`, `isolated`, `recovering`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -27,6 +29,7 @@ impl CircuitState {
             Self::Open => "open",
             Self::HalfOpen => "half-open",
             Self::Isolated => "isolated",
+            Self::Recovering => "recovering",
         }
     }
 
@@ -37,6 +40,7 @@ impl CircuitState {
             Self::Open => &Self::Open,
             Self::HalfOpen => &Self::HalfOpen,
             Self::Isolated => &Self::Isolated,
+            Self::Recovering => &Self::Recovering,
         }
     }
 }

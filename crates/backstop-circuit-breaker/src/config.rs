@@ -5,6 +5,7 @@ mod choices;
 #[cfg(feature = "serde")]
 mod file;
 mod preset;
+mod recovery;
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -14,6 +15,7 @@ use backstop_kit::{ErrorText, Http, Plain, ProblemDetails, RejectAsError, Reject
 pub(crate) use check::{Settings, check_max_keys};
 pub use choices::{OnDrop, SlowCalls, Wait, Window};
 pub use preset::Preset;
+pub use recovery::Recovery;
 
 const DEFAULT_WAIT: Duration = Duration::from_secs(60);
 const DEFAULT_RETRY_AFTER_JITTER: f64 = 0.1;
@@ -48,6 +50,7 @@ const DEFAULT_ON_DROP: OnDrop = OnDrop::FailureAfter(Duration::from_secs(5));
 ///     success_threshold = 2           # 1 to 65,536 probes
 ///     max_concurrent_probes = 1       # 1 to 1000
 ///     probe_lease = "30s"             # 1 ms to 24 h
+///     recovery = { ramp = [] }        # or [0.01, 0.05, 0.25, 0.5], each = "5s"
 ///     on_drop = { failure_after = "5s" }    # 1 ms to 24 h, or "ignore" or "failure"
 ///     observe_only = false
 /// "#)?;
@@ -89,6 +92,8 @@ pub struct CircuitBreakerConfig {
     /// See [`CircuitBreakerBuilder::probe_lease`].
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub probe_lease: Duration,
+    /// See [`CircuitBreakerBuilder::recovery`].
+    pub recovery: Recovery,
     /// See [`CircuitBreakerBuilder::on_drop`].
     pub on_drop: OnDrop,
     /// See [`CircuitBreakerBuilder::observe_only`].
@@ -114,6 +119,7 @@ impl CircuitBreakerConfig {
             success_threshold: DEFAULT_SUCCESS_THRESHOLD,
             max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
             probe_lease: DEFAULT_PROBE_LEASE,
+            recovery: Recovery::at_once(),
             on_drop: DEFAULT_ON_DROP,
             observe_only: false,
         }
@@ -282,6 +288,15 @@ impl<P> CircuitBreakerBuilder<P> {
     /// and is still incomplete after this time, the call counts as a success by its head.
     pub const fn probe_lease(mut self, lease: Duration) -> Self {
         self.config.probe_lease = lease;
+        self
+    }
+
+    /// How the circuit closes after its probes succeeded: at once unless set, or by a [ramp](Recovery::ramp) that admits a
+    /// growing share of the calls.
+    ///
+    /// For dependencies that can't take all calls at once after an outage: see [when to ramp](crate#recovering-by-a-ramp).
+    pub const fn recovery(mut self, recovery: Recovery) -> Self {
+        self.config.recovery = recovery;
         self
     }
 

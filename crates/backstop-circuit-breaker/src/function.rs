@@ -20,13 +20,8 @@ use backstop_kit::function::{
 use pin_project_lite::pin_project;
 
 use crate::{
-    CircuitBreakerHandle,
-    breaker::{Breaker, time_left},
-    call_guard::CallGuard,
-    failure::Failure,
-    future::rejection,
-    layer_state::CircuitRef,
-    tracked_call::TrackedCall,
+    CircuitBreakerHandle, breaker::Breaker, call_guard::CallGuard, failure::Failure, future::rejection,
+    layer_state::CircuitRef, tracked_call::TrackedCall,
 };
 
 impl CircuitBreakerHandle {
@@ -158,7 +153,7 @@ impl<F: Function, R: CircuitRef<()>, C: FunctionCall<F>> FunctionCall<F> for Cir
             }
             None => {
                 let breaker = circuit.breaker();
-                match breaker.circuit.admit(|| breaker.now(), time_left) {
+                match breaker.admit(None) {
                     Ok(admission) => this.guard.insert(CallGuard::new(TrackedCall::new(admission), circuit.clone())),
                     Err(refused) => return Poll::Ready(Err(Box::new(rejection(refused, breaker)))),
                 }

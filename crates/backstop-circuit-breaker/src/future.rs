@@ -217,6 +217,8 @@ pub(crate) fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
     let retry_after = match state {
         CircuitState::Open => Some(breaker.retry_after(wait)),
         CircuitState::HalfOpen => Some(HALF_OPEN_RETRY_AFTER),
+        // By then the share has grown, unless too few calls have finished.
+        CircuitState::Recovering => Some(breaker.retry_after(wait).max(HALF_OPEN_RETRY_AFTER)),
         // No known end.
         _ => None,
     };
@@ -227,7 +229,8 @@ pub(crate) fn rejection(refused: Refused, breaker: &Breaker) -> Rejection {
     {
         telemetry::nested(breaker.name());
     }
-    Rejection::refused(breaker.name().clone(), Reason::CIRCUIT_OPEN)
+    let reason = if state == CircuitState::Recovering { Reason::RECOVERING } else { Reason::CIRCUIT_OPEN };
+    Rejection::refused(breaker.name().clone(), reason)
         .with_retry_after(retry_after)
         .with_static_detail(state.as_static())
 }

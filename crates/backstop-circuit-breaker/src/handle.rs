@@ -26,14 +26,14 @@ pub struct CircuitBreakerHandle {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// The calls among which failures are counted: those in the window, or the failures in a row. 0 unless closed.
+    /// The calls among which failures are counted: those in the window, or the failures in a row. 0 unless closed or recovering.
     pub calls: u32,
-    /// The failures that count towards opening the circuit. 0 unless closed.
+    /// The failures that count towards opening the circuit. 0 unless closed or recovering.
     pub failures: u32,
     /// The failures since the last success, if [`consecutive_failures`](crate::CircuitBreakerBuilder::consecutive_failures)
-    /// open the circuit. 0 unless closed.
+    /// open the circuit. 0 unless closed or recovering.
     pub in_a_row: u32,
-    /// The slow calls in the window. 0 unless closed.
+    /// The slow calls in the window. 0 unless closed or recovering.
     pub slow: u32,
     /// The running probes. 0 unless half-open.
     pub probes: u32,
@@ -72,7 +72,7 @@ impl CircuitBreakerHandle {
         self.breaker().circuit.state()
     }
 
-    /// The state, and for an open circuit whether its wait has passed.
+    /// The state, and whether the wait of an open circuit has passed, or the step of a recovering one.
     #[must_use]
     pub fn status(&self) -> CircuitStatus {
         match (self.breaker().circuit.remaining_wait(self.now()), self.state()) {
@@ -80,9 +80,20 @@ impl CircuitBreakerHandle {
             (None, CircuitState::Closed) => CircuitStatus::Closed,
             (None, CircuitState::HalfOpen) => CircuitStatus::HalfOpen,
             (None, CircuitState::Isolated) => CircuitStatus::Isolated,
+            (None, CircuitState::Recovering) if self.breaker().circuit.step_is_due(self.now()) => {
+                CircuitStatus::StepDue
+            }
+            (None, CircuitState::Recovering) => CircuitStatus::Recovering,
             // Or it has opened since.
             _ => CircuitStatus::Open,
         }
+    }
+
+    /// The share of calls that passes: 1 while the circuit is closed, that of the step while it is
+    /// [recovering](crate::Recovery), else 0, whether or not a probe may pass.
+    #[must_use]
+    pub fn admitted_share(&self) -> f64 {
+        self.breaker().circuit.admitted_share()
     }
 
     /// What has been counted since the last transition.
@@ -240,7 +251,7 @@ impl CircuitBreakerHandle {
     /// Changes the settings while calls run. Calls don't wait for it.
     ///
     /// Numbers and times change in place, and counts stay: if a new limit is already reached, the next failure opens
-    /// the circuit. A wait or a lease that has begun keeps its end. If the [`Window`](crate::Window) changes its kind
+    /// the circuit. A wait, a lease or a step of a [ramp](crate::Recovery) that has begun keeps its end. If the [`Window`](crate::Window) changes its kind
     /// or size, a closed circuit starts a new generation with nothing counted. A circuit in another state uses the new
     /// window when it closes. The previous window is freed, except the one that the layer was built with. The seed
     /// doesn't change, nor do the classifier, the rejections and `observe`, which aren't part of a

@@ -47,6 +47,7 @@ impl Inspect for CircuitBreakerHandle {
             ("state", self.status().as_str().into()),
             ("mode", self.mode().as_str().into()),
             ("observed_state", self.observed_state().as_str().into()),
+            ("admitted_share", self.admitted_share().into()),
             ("calls", counts.calls.into()),
             ("failures", counts.failures.into()),
             ("failures_in_a_row", counts.in_a_row.into()),
@@ -142,7 +143,7 @@ const fn kind(group: &CircuitGroup) -> &'static str {
 }
 
 fn settings(group: &CircuitGroup) -> Vec<(&'static str, Value)> {
-    let Settings { circuit, slow_after, .. } = group.checked();
+    let Settings { circuit, slow_after, recovery, .. } = group.checked();
     let mut settings = Vec::new();
     settings.extend(circuit.trip.in_a_row().map(|failures| ("consecutive_failures", failures.into())));
     if let Some((share, min_calls)) = circuit.trip.rate() {
@@ -160,6 +161,7 @@ fn settings(group: &CircuitGroup) -> Vec<(&'static str, Value)> {
         ("success_threshold", circuit.success_threshold.into()),
         ("max_concurrent_probes", circuit.max_concurrent_probes.into()),
         ("probe_lease", Duration::from_nanos(circuit.probe_lease).into()),
+        ("ramp", recovery.to_string().into()),
     ]);
     settings
 }

@@ -62,15 +62,17 @@
 //! | closed | a failure that reaches the trip policy's limit | open |
 //! | closed | a slow call that brings slow calls to their limit | open |
 //! | open | a call, after the wait has passed | half-open: that call is a probe |
-//! | half-open | enough successful probes | closed, counts cleared |
+//! | half-open | enough successful probes | closed, counts cleared; or [recovering](#recovering-by-a-ramp), where a ramp is configured |
 //! | half-open | a probe fails, or is slow where slow calls open the circuit | open, for the next wait, which may be longer |
 //! | half-open | a probe is neutral, or is dropped without counting as a failure | half-open, its permit is free again |
 //! | half-open | a probe outlives its lease | half-open, its permit is free again; its result still counts |
 //! | half-open, [`UntilBodyEnd`] | a probe's head is good, then its body is dropped or outlives the lease | as after a successful probe |
+//! | recovering | the time of a step has passed and 10 of its calls have ended, or 60 s have passed; and a call comes that its share refuses | the next step, counts kept; after the last one closed, counts cleared |
+//! | recovering | a failure or a slow call that opens a closed circuit, too | open, for the next wait, which may be longer |
 //! | any | [`isolate`](CircuitBreakerHandle::isolate) | isolated: calls are refused until `close` or `reset` |
 //! | any but closed | [`close`](CircuitBreakerHandle::close) | closed, counts cleared |
 //! | any | [`reset`](CircuitBreakerHandle::reset) | closed, counts cleared |
-//! | closed | [`reload`](CircuitBreakerHandle::reload), with a window of another kind or size | closed, counts cleared |
+//! | closed, recovering | [`reload`](CircuitBreakerHandle::reload), with a window of another kind or size | the same, counts cleared |
 //! | any but isolated | [`observe_only`](CircuitBreakerHandle::observe_only), or [`enforce`](CircuitBreakerHandle::enforce) after it | closed, counts cleared |
 //! | any | [`reload`](CircuitBreakerHandle::reload) of anything else | the same, counts kept |
 //!
@@ -95,6 +97,7 @@
 //! | [`success_threshold`](CircuitBreakerBuilder::success_threshold) | 2 | 1 to 65,536 |
 //! | [`max_concurrent_probes`](CircuitBreakerBuilder::max_concurrent_probes) | 1 | 1 to 1000 |
 //! | [`probe_lease`](CircuitBreakerBuilder::probe_lease) | 30 s | 1 ms to 24 h |
+//! | [`recovery`](CircuitBreakerBuilder::recovery) | at once | or a ramp of 1 to 8 growing shares, 0.000001 to 0.999999, 1 ms to 60 s each, 5 s unless set |
 //! | [`observe`](CircuitBreakerBuilder::observe) | [`UntilHeaders`] | or [`UntilBodyEnd`] |
 //! | [`on_drop`](CircuitBreakerBuilder::on_drop) | failure after 5 s | 1 ms to 24 h; ignore; failure |
 //! | [`observe_only`](CircuitBreakerBuilder::observe_only) | off | |
@@ -130,6 +133,7 @@
 //! | successes to close | 2 | 2 | 3 | 1 | 10 |
 //! | probes at once | 1 | 1 | 1 | 1 | 5 |
 //! | probe's lease | 30 s | 30 s | 5 s | 5 min | 30 s |
+//! | recovery | at once | at once | at once | at once | 1, 5, 25 and 50 % of the calls, 5 s each |
 //! | a dropped call is a failure | after 5 s | after 5 s | after 1 s | after 60 s | after 5 s |
 //!
 //! Why:
@@ -154,7 +158,8 @@
 //! - **[`HighVolume`](Preset::HighVolume).** Polly's numbers: 10 % of 100 calls or more in 30 s, and 5 s of wait.
 //!   Failures in a row never occur while every other call succeeds, although half the traffic is lost. Beside the share,
 //!   20 in a row open the circuit before there are 100 calls. 10 successes,
-//!   with 5 probes at once, as resilience4j uses 10 calls: with 10 % failures, two successes prove nothing.
+//!   with 5 probes at once, as resilience4j uses 10 calls: with 10 % failures, two successes prove nothing. Then a ramp,
+//!   because the first second of all this traffic is what brings a weak dependency down again.
 //!
 //! ## Failures in a row by chance
 //!
@@ -214,6 +219,39 @@
 //! | is dropped otherwise | success: the head was good, and the rest will never be known |
 //! | is still incomplete after the length of a probe's [lease](CircuitBreakerBuilder::probe_lease) | success at that point; if it fails later, also a failure |
 //!
+//! # Recovering by a ramp
+//!
+//! A few probes show that a dependency answers, and not that it can answer everybody: caches are cold, connections are
+//! gone, half of the instances are still starting. When a circuit closes at once, all calls come back in the same
+//! moment, and may bring the dependency down again. With a [ramp](Recovery::ramp) the circuit is *recovering* after its
+//! probes, and admits a growing share of the calls.
+//!
+//! - Of any *n* calls in a step, *n* × share are admitted, to one call, and evenly spread. The others are refused with the
+//!   reason `recovering`, and a `Retry-After` until the share grows.
+//! - Counts start anew at the ramp, and go on from step to step. What opens a closed circuit opens a recovering one, for
+//!   the next and longer wait.
+//! - A step ends when its time has passed and 10 of its calls have succeeded or failed, after 60 s in any case. A call
+//!   that the share refuses finds that out, or a [prober](CircuitBreakerHandle::prober). Without either, the circuit stays
+//!   as it is, and its [status](CircuitBreakerHandle::status) is `step-due`.
+//!
+//! | ramp | don't ramp |
+//! |---|---|
+//! | much traffic, of many callers, that comes back at once | a few calls a second: with 1 %, none of them is admitted in a minute |
+//! | a fallback answers meanwhile | every refusal is an error for somebody |
+//! | a dependency that scales, fills caches or connects when it starts | one that is either up or down |
+//!
+//! A simulation, `recovery_simulation.rs` of the tests: 1,000 callers a second, and an upstream whose capacity grows from
+//! 5 % to 100 % within a minute, and which falls over for 5 s when it gets more than that. Both columns have the trip
+//! policies and waits of [`Preset::HighVolume`]; the ramp has 1, 5, 10, 25, 40, 60 and 80 %, 10 s each:
+//!
+//! | within 3 min | at once | by a ramp |
+//! |---|---|---|
+//! | the upstream falls over again | 33 times | never |
+//! | the circuit opens | 34 times | once |
+//! | calls that the upstream answers | 0 % | 65 % |
+//! | calls that a chain answers, with a fallback behind the circuit | 100 % | 100 % |
+//! | the circuit closes for good | – | after 85 s |
+//!
 //! # Only observing
 //!
 //! With [`observe_only`](CircuitBreakerBuilder::observe_only) a circuit refuses nothing, so that settings can be tried on real
@@ -237,7 +275,7 @@
 //!
 //! A refusal is a 503 with `Cache-Control: no-store` and, while the circuit is open, `Retry-After`: the remaining wait,
 //! lengthened by [jitter](CircuitBreakerBuilder::retry_after_jitter) of up to a tenth, rounded up, at least 1 s. While
-//! the circuit is half-open, it is 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
+//! the circuit is half-open, it is 1 s; while it is recovering, the rest of the step, at least 1 s. On gRPC it is a Trailers-Only answer with `grpc-status` 14, see [`HttpReject`].
 //! [`problem_details`](CircuitBreakerBuilder::problem_details) adds a body that says why. The [`Rejection`] travels as a
 //! response extension. Services whose response body has no `Default` choose
 //! [`reject_as_error`](CircuitBreakerBuilder::reject_as_error) or [`reject_with`](CircuitBreakerBuilder::reject_with).
@@ -312,7 +350,9 @@
 //! writes no shared memory except a reference count, unless it clears or replaces failures. A refusal reads the clock,
 //! and takes no lock either. Transitions and probes take a lock, which is never held while your code runs.
 //!
-//! A breaker takes about 400 bytes, and 150 more once it has opened; a [keyed](KeyedCircuitBreakerLayer) one about 85
+//! A call that a ramp admits reads no clock and takes no lock either, but writes shared memory once when it is admitted.
+//!
+//! A breaker takes about 400 bytes, and 200 more once it has opened; a [keyed](KeyedCircuitBreakerLayer) one about 85
 //! beside its key. A window of *n* calls takes *n* / 4 bytes, or *n* / 2 with slow calls. A window of time takes 128
 //! bytes for each thread that may run at once, up to 1024, so that threads don't wait for one another; with keys it
 //! takes 128 bytes for each key. Slow calls take a second such window. With a window of time, each call reads the clock
@@ -327,9 +367,9 @@
 //! sides of a request logs one `WARN`.
 //!
 //! A circuit that opens again and again is a few lines. After the first opening, later ones are logged 1, 2, 4, … min
-//! after the last line, at most 1 h, until the circuit was closed for 10 min. Probes are logged once in that time, and
+//! after the last line, at most 1 h, until the circuit was closed for 10 min. Probes and ramps are logged once in that time, and
 //! closing if the last line says that the circuit is open. The other transitions are `DEBUG`, and the next line has their
-//! number as `left_out`. So of *m* minutes there are at most 5 + 2 log₂ *m* lines in the first hour, and 2 in each hour
+//! number as `left_out`. So of *m* minutes there are at most 6 + 2 log₂ *m* lines in the first hour, and 2 in each hour
 //! after it. The circuits of a [keyed layer](KeyedCircuitBreakerLayer) open with at most 10 lines, and 1 more a minute.
 //! Metrics, listeners and the `EventLog` get every transition.
 //!
@@ -339,7 +379,7 @@
 //! |---|---|---|
 //! | `calls_total` | `name`, `outcome`: `success`, `failure`, `neutral` | calls that were admitted and have ended, also those of a prober. A call counts once: a stream that lasts long counts when it counts by its head |
 //! | `call_duration_seconds` (histogram) | as `calls_total` | the time from when such a call was first pending until it was counted; 0 if it was ready at once. For the buckets see `DURATION_BUCKETS` of [`backstop_kit::telemetry`] |
-//! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated` | 1 for the circuit's state, 0 for the others; set at each transition, when the layer is built, and when it is first applied after a recorder was installed |
+//! | `circuit_breaker_state` (gauge) | `name`, `state`: `closed`, `open`, `half-open`, `isolated`, `recovering` | 1 for the circuit's state, 0 for the others; set at each transition, when the layer is built, and when it is first applied after a recorder was installed |
 //! | `circuit_breaker_probe_due_timestamp_seconds` (gauge) | `name` | the Unix time at which an open circuit's wait ends, 0 where it isn't open. Once that time has passed, the circuit is open and may be tried |
 //! | `circuit_breaker_failures_total` | `name`, `reason`: `response`, `error`, `not-ready`, `body`, `dropped`, `panic`, `slow`, `probe` | calls counted against the service; `slow` are slow successes, `probe` are calls of a [prober](CircuitBreakerHandle::prober) |
 //! | `circuit_breaker_transitions_total` | `name`, `to`: the state | transitions |
@@ -400,7 +440,7 @@ pub use backstop_core::{ConfigError, HttpClassify, Name, Rejection, ResultClassi
 pub use backstop_kit::{CallError, HttpReject, ProblemDetails, UntilBodyEnd, UntilHeaders};
 pub use circuit_mode::CircuitMode;
 pub use circuit_state::CircuitState;
-pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, OnDrop, Preset, SlowCalls, Wait, Window};
+pub use config::{CircuitBreakerBuilder, CircuitBreakerConfig, OnDrop, Preset, Recovery, SlowCalls, Wait, Window};
 pub use events::Events;
 pub use function::{CircuitBreakerCall, CircuitBreakerFunctions};
 pub use future::CircuitBreakerFuture;

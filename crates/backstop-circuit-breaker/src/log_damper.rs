@@ -4,7 +4,7 @@
 //! |---|---|
 //! | opens for the first time, or after 10 min in which it was closed | always: an episode begins |
 //! | opens otherwise | 1, 2, 4, … min after the last such line of the episode, at most 1 h |
-//! | lets probes through | once in an episode |
+//! | lets probes through, or a growing share | once each in an episode |
 //! | closes | if the last line says that it is open |
 //! | is set by hand | always |
 //!
@@ -36,6 +36,7 @@ struct Episode {
     gap: Nanos,
     closed_at: Option<Nanos>,
     probes_were_logged: bool,
+    ramp_was_logged: bool,
     /// The last line says that the circuit is open.
     is_shown_open: bool,
 }
@@ -66,6 +67,9 @@ impl Episode {
             (TransitionReason::Manual, _) => self.is_shown_open = !is_closed,
             (_, CircuitState::Open) => return self.admits_opening(now, budget),
             (_, CircuitState::Closed) => return std::mem::take(&mut self.is_shown_open),
+            (_, CircuitState::Recovering) => {
+                return self.is_shown_open && !std::mem::replace(&mut self.ramp_was_logged, true);
+            }
             _ => return self.is_shown_open && !std::mem::replace(&mut self.probes_were_logged, true),
         }
         true

@@ -114,8 +114,13 @@ pub(crate) fn entered(name: &Name, to: CircuitState) {
     Series::new(&TRANSITIONS, [("name", name.into()), ("to", to.as_str().into())]).increment();
 }
 
-const STATES: [CircuitState; 4] =
-    [CircuitState::Closed, CircuitState::Open, CircuitState::HalfOpen, CircuitState::Isolated];
+const STATES: [CircuitState; 5] = [
+    CircuitState::Closed,
+    CircuitState::Open,
+    CircuitState::HalfOpen,
+    CircuitState::Isolated,
+    CircuitState::Recovering,
+];
 
 /// Sets the gauge of the state to 1 and those of the others to 0.
 ///

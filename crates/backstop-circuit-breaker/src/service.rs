@@ -13,10 +13,9 @@ use tower_service::Service;
 
 use crate::{
     CircuitBreakerFuture, Observe,
-    breaker::time_left,
     call_guard::CallGuard,
     layer_state::{CircuitRef, LayerState},
-    state::Refused,
+    state::AskedAhead,
     tracked_call::TrackedCall,
 };
 
@@ -24,15 +23,16 @@ use crate::{
 pub struct CircuitBreaker<S, P = Http, L = Arc<LayerState<P>>> {
     inner: S,
     /// Set if the circuit refused in `poll_ready`. The inner service wasn't polled then, so the next call must be refused, even
-    /// if the circuit has changed since.
-    refused: Option<Refused>,
+    /// if the circuit has changed since. In a ramp it is set in any case: each call takes its turn once, before it waits for
+    /// the inner service.
+    told: Option<AskedAhead>,
     circuit: L,
     protocol: PhantomData<fn() -> P>,
 }
 
 impl<S, P, L> CircuitBreaker<S, P, L> {
     pub(crate) const fn new(inner: S, circuit: L) -> Self {
-        Self { inner, refused: None, circuit, protocol: PhantomData }
+        Self { inner, told: None, circuit, protocol: PhantomData }
     }
 
     backstop_kit::define_inner_service_accessors!();
@@ -55,16 +55,19 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         let breaker = self.circuit.breaker();
-        if let Some(refused) = breaker.would_refuse() {
-            self.refused = Some(refused);
-            return Poll::Ready(Ok(()));
+        if breaker.circuit.is_closed() {
+            self.told = None;
+        } else {
+            self.told = breaker.ask_ahead(self.told);
+            if self.told.as_ref().is_some_and(AskedAhead::is_refused) {
+                return Poll::Ready(Ok(()));
+            }
         }
-        self.refused = None;
         let ready = ready!(self.inner.poll_ready(cx));
         if let Err(error) = &ready {
             let error = ErrorRef::new(error);
             let outcome = self.circuit.protocol().judge().outcome(RequestFacts::none(), Err(error));
-            breaker.record_without_call(outcome, error);
+            breaker.record_without_call(self.told.take(), outcome, error);
         }
         Poll::Ready(ready)
     }
@@ -74,11 +77,7 @@ where
         let breaker = self.circuit.breaker();
         // Asked again where the inner service is ready: meanwhile others may have tripped the circuit, or taken the
         // last probe's permit.
-        let admitted = match self.refused.take() {
-            Some(refused) => Err(refused),
-            None => breaker.circuit.admit(|| breaker.now(), time_left),
-        };
-        match admitted {
+        match breaker.admit(self.told.take()) {
             Ok(admission) => {
                 // Made before the call, which may panic.
                 let mut guard = CallGuard::new(TrackedCall::new(admission), self.circuit.clone());

@@ -17,10 +17,16 @@ pub enum CircuitStatus {
     HalfOpen,
     /// Calls are refused until an operator says otherwise.
     Isolated,
+    /// A growing share of the calls passes: see [`Recovery`](crate::Recovery).
+    Recovering,
+    /// Recovering, and the step has ended: the next call that its share refuses begins the next one. Without calls, and
+    /// without a [prober](crate::CircuitBreakerHandle::prober), it stays so.
+    StepDue,
 }
 
 impl CircuitStatus {
-    /// As it is written in logs and reports: `closed`, `open`, `probe-due`, `half-open`, `isolated`.
+    /// As it is written in logs and reports: `closed`, `open`, `probe-due`, `half-open`, `isolated`, `recovering`,
+    /// `step-due`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -29,6 +35,8 @@ impl CircuitStatus {
             Self::ProbeDue => "probe-due",
             Self::HalfOpen => "half-open",
             Self::Isolated => "isolated",
+            Self::Recovering => "recovering",
+            Self::StepDue => "step-due",
         }
     }
 }

@@ -170,7 +170,12 @@ fn log(name: &Name, key: Option<&str>, transition: &Transition, left_out: Option
         TransitionReason::SlowCalls { slow, calls } => opened!("the circuit opened", slow, calls),
         TransitionReason::ProbeFailed | TransitionReason::ProbeSlow => opened!("the circuit opened again"),
         TransitionReason::WaitPassed => tell_above_debug!(info, "the circuit lets probes through"),
-        TransitionReason::ProbesSucceeded => tell_above_debug!(info, "the circuit closed"),
+        TransitionReason::ProbesSucceeded if transition.to == CircuitState::Recovering => {
+            tell_above_debug!(info, "the circuit lets a growing share of calls through");
+        }
+        TransitionReason::ProbesSucceeded | TransitionReason::RampEnded => {
+            tell_above_debug!(info, "the circuit closed");
+        }
         TransitionReason::Manual => tell_above_debug!(info, "the circuit was set by hand"),
     }
 }

@@ -9,7 +9,7 @@ use backstop_kit::{
 };
 
 use crate::{
-    breaker::{Breaker, time_left},
+    breaker::Breaker,
     failure::Failure,
     metrics,
     state::{Admission, Nanos, Refused, nanos},
@@ -65,7 +65,7 @@ impl TrackedCall {
     /// Asks the circuit again, if it has changed since the call was admitted. The old admission no longer counts then.
     pub(crate) fn readmit(&mut self, breaker: &Breaker) -> Result<(), Refused> {
         if !breaker.circuit.is_current(&self.admission) {
-            self.admission = breaker.circuit.admit(|| breaker.now(), time_left)?;
+            self.admission = breaker.admit(None)?;
         }
         Ok(())
     }

@@ -46,13 +46,15 @@ pub enum TransitionReason {
     ProbeSlow,
     /// Enough probes succeeded.
     ProbesSucceeded,
+    /// The last step of the ramp has ended.
+    RampEnded,
     /// An operator used the handle.
     Manual,
 }
 
 impl TransitionReason {
     /// As it is written in logs: `failures`, `slow-calls`, `wait-passed`, `probe-failed`, `probe-slow`,
-    /// `probes-succeeded`, `manual`.
+    /// `probes-succeeded`, `ramp-ended`, `manual`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,6 +64,7 @@ impl TransitionReason {
             Self::ProbeFailed => "probe-failed",
             Self::ProbeSlow => "probe-slow",
             Self::ProbesSucceeded => "probes-succeeded",
+            Self::RampEnded => "ramp-ended",
             Self::Manual => "manual",
         }
     }

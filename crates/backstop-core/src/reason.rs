@@ -27,6 +27,8 @@ pub struct Reason(&'static str);
 impl Reason {
     /// A circuit breaker refused the call.
     pub const CIRCUIT_OPEN: Self = Self::new("circuit-open");
+    /// A circuit breaker is recovering, and admits only a share of the calls.
+    pub const RECOVERING: Self = Self::new("recovering");
     /// A bulkhead, or a provider's own bound, refused the call.
     pub const BULKHEAD_FULL: Self = Self::new("bulkhead-full");
     /// A time limit or a deadline passed.

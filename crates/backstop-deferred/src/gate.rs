@@ -41,7 +41,8 @@ fn read(circuit: &dyn Inspect) -> Option<Admits> {
     let Some(Value::Text(state)) = field("state") else { return None };
     match &**state {
         "closed" => Some(Admits::All),
-        "half-open" | "probe-due" => Some(Admits::One),
+        // A recovering circuit admits a share of the jobs: one at a time finds out when it is larger.
+        "half-open" | "probe-due" | "recovering" | "step-due" => Some(Admits::One),
         "open" | "isolated" => Some(Admits::None(match field("remaining_wait") {
             Some(Value::Duration(wait)) => Some(*wait),
             _ => None,
@@ -61,7 +62,7 @@ mod tests {
     /// A circuit of a later version.
     struct Circuit {
         name: Name,
-        is_recovering: Arc<AtomicBool>,
+        is_rising: Arc<AtomicBool>,
     }
 
     impl Inspect for Circuit {
@@ -78,7 +79,7 @@ mod tests {
         }
 
         fn state(&self) -> Vec<(&'static str, Value)> {
-            vec![("state", if self.is_recovering.load(Relaxed) { "recovering" } else { "closed" }.into())]
+            vec![("state", if self.is_rising.load(Relaxed) { "rising" } else { "closed" }.into())]
         }
 
         fn report_to(&self, _log: &EventLog) {}
@@ -86,11 +87,11 @@ mod tests {
 
     #[test]
     fn an_unknown_state_admits_one_job_at_a_time() {
-        let is_recovering = Arc::new(AtomicBool::new(false));
-        let circuit = Circuit { name: name!("mail"), is_recovering: Arc::clone(&is_recovering) };
+        let is_rising = Arc::new(AtomicBool::new(false));
+        let circuit = Circuit { name: name!("mail"), is_rising: Arc::clone(&is_rising) };
         let gate = Gate::new(circuit).unwrap();
         assert_eq!(gate.admits(), Admits::All);
-        is_recovering.store(true, Relaxed);
+        is_rising.store(true, Relaxed);
         assert_eq!(gate.admits(), Admits::One);
     }
 }

@@ -89,7 +89,7 @@ impl<T, S> Worker<T, S> {
     /// |---|---|
     /// | closed | runs jobs |
     /// | open, isolated | takes no job |
-    /// | half-open, or open and its wait has passed, or in a state that this version doesn't know | runs one job at a time, which is the probe if the circuit is around the service |
+    /// | half-open, recovering, or open and its wait has passed, or in a state that this version doesn't know | runs one job at a time, which is the probe if the circuit is around the service |
     ///
     /// After that, it starts slowly again. Without a gate, jobs that an open circuit refuses are claimed and returned, each again and
     /// again.

@@ -218,7 +218,7 @@ impl DegradationHeaderBuilder {
     ///
     /// | rejection | `error` |
     /// |---|---|
-    /// | `circuit-open`, `all-providers-failed` | `destination_unavailable` |
+    /// | `circuit-open`, `recovering`, `all-providers-failed` | `destination_unavailable` |
     /// | `bulkhead-full` | `connection_limit_reached` |
     /// | a 504 of a call that was made | `http_response_timeout` |
     /// | a 4xx | `http_request_error` |

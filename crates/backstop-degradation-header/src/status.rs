@@ -49,7 +49,7 @@ pub(crate) fn write_proxy_status<B>(gateway: &Name, response: &mut Response<B>) 
 fn error_type(rejection: &Rejection) -> &'static str {
     match rejection.reason() {
         _ if rejection.status().is_client_error() => "http_request_error",
-        Reason::CIRCUIT_OPEN | Reason::ALL_PROVIDERS_FAILED => "destination_unavailable",
+        Reason::CIRCUIT_OPEN | Reason::RECOVERING | Reason::ALL_PROVIDERS_FAILED => "destination_unavailable",
         Reason::BULKHEAD_FULL => "connection_limit_reached",
         _ if rejection.outcome().refused => "proxy_internal_response",
         _ if rejection.status() == StatusCode::GATEWAY_TIMEOUT => "http_response_timeout",

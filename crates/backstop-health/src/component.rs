@@ -111,8 +111,10 @@ impl Component {
     /// | the circuit is | the component is |
     /// |---|---|
     /// | closed | healthy |
-    /// | open, half-open, isolated | degraded; critical if it is [without fallback](Self::without_fallback) |
+    /// | open, half-open, isolated, recovering | degraded; critical if it is [without fallback](Self::without_fallback) |
     /// | open, its wait has passed, and no call came for 60 s | unknown |
+    /// | recovering, the step of its ramp has ended, and no call came for 60 s | unknown |
+    /// | only observing, whatever it would do | healthy |
     ///
     /// The state is read every 500 ms through [`Inspect`], so that any circuit breaker will do whose `state` has the token
     /// of the circuit's state in the field `state`. [`build`](crate::HealthBuilder::build) refuses anything else, such as the

@@ -43,7 +43,7 @@
 //!
 //! | source | is bad when | and is then |
 //! |---|---|---|
-//! | [a circuit](Component::circuit) | open, half-open or isolated | degraded; critical if [without fallback](Component::without_fallback) |
+//! | [a circuit](Component::circuit) | open, half-open, isolated or recovering | degraded; critical if [without fallback](Component::without_fallback) |
 //! | [a probe](Health::probe) | it failed 3 times in a row; good again after 2 successes | the same |
 //! | [a report](Health::reporter) | its level says so, until its lifetime ends | as reported |
 //! | [a heartbeat](Component::heartbeat) | it is silent | degraded, never critical |

@@ -87,15 +87,19 @@ pub(crate) fn read_circuit(circuit: &dyn Inspect) -> CircuitReading {
     let Some(Value::Text(state)) = field("state") else {
         return CircuitReading::Unreadable;
     };
+    let generation = || match field("generation") {
+        Some(Value::Integer(generation)) => *generation,
+        _ => 0,
+    };
     match &**state {
         "closed" => CircuitReading::Closed,
         "open" => CircuitReading::Failing("open"),
         "half-open" => CircuitReading::Failing("half-open"),
         "isolated" => CircuitReading::Failing("isolated"),
-        "probe-due" => match field("generation") {
-            Some(Value::Integer(generation)) => CircuitReading::ProbeDue(*generation),
-            _ => CircuitReading::ProbeDue(0),
-        },
+        // It still refuses most calls.
+        "recovering" => CircuitReading::Failing("recovering"),
+        "probe-due" => CircuitReading::CallDue("open", generation()),
+        "step-due" => CircuitReading::CallDue("recovering", generation()),
         _ => CircuitReading::Unreadable,
     }
 }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use backstop::{DeadlineHeader, Name};
+use backstop::{DeadlineHeader, Name, circuit_breaker::Recovery};
 
 pub use self::args::Args;
 pub use self::log_format::LogFormat;
@@ -29,6 +29,9 @@ pub struct Config {
     pub catalog_url: Option<BaseUrl>,
     /// How long an open circuit refuses calls before it allows a probe.
     pub circuit_wait: Duration,
+    /// How the ML service's circuit closes after its probes. By a ramp, since the model's caches are cold after a restart, and the
+    /// chain has other answers meanwhile.
+    pub ml_recovery: Recovery,
     /// How long the app still serves once it was asked to stop, so that balancers see that it isn't ready.
     pub drain: Duration,
     /// The directory of the files of queued jobs; `None` keeps them in memory, so that they end with the process.
@@ -48,10 +51,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// Both listeners on free loopback ports, both upstreams simulated, and an end without delay. For tests.
+    /// Both listeners on free loopback ports, both upstreams simulated, and an end without delay. Circuits close at once, since
+    /// a test makes few calls. For tests.
     #[must_use]
     pub fn on_free_ports() -> Self {
-        Self { listen: loopback(0), admin: loopback(0), drain: Duration::ZERO, ..Self::default() }
+        Self {
+            listen: loopback(0),
+            admin: loopback(0),
+            drain: Duration::ZERO,
+            ml_recovery: Recovery::at_once(),
+            ..Self::default()
+        }
     }
 
     /// Checks the settings that depend on each other.
@@ -76,6 +86,7 @@ impl Default for Config {
             catalog_url: None,
             // Shorter than Backstop's default of 60 s, so that recovery can be watched.
             circuit_wait: Duration::from_secs(5),
+            ml_recovery: Recovery::ramp([0.01, 0.05, 0.25, 0.5]).each(Duration::from_secs(5)),
             // Backstop's default: more than three checks of most balancers.
             drain: Duration::from_secs(10),
             jobs_dir: None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
+use backstop::circuit_breaker::Recovery;
 use backstop::{
     BulkheadLayer, CircuitBreakerHandle, CircuitBreakerLayer, Classify, ConfigError, DeadlineHeader, ErrorRef,
     FeatureGate, FeatureLayer, Inspect, Inventory, Name, Outcome, PropagateDeadlineLayer, Reason, Rejection,
@@ -48,7 +49,12 @@ pub(crate) struct Dependency {
 type Service = BoxCloneSyncService<Request<Empty<Bytes>>, Response<Body>, BoxError>;
 
 impl Dependency {
-    pub(crate) fn new(name: Name, client: HttpClient, circuit_wait: Duration) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        name: Name,
+        client: HttpClient,
+        circuit_wait: Duration,
+        recovery: Recovery,
+    ) -> Result<Self, ConfigError> {
         let circuit = CircuitBreakerLayer::builder(name.clone())
             // Not consecutive failures: under much traffic, some failures are consecutive by chance although most calls succeed.
             .failure_rate(0.5)
@@ -56,6 +62,7 @@ impl Dependency {
             .min_calls(10)
             .wait(circuit_wait)
             .success_threshold(2)
+            .recovery(recovery)
             .build()?;
 
         let bulkhead = BulkheadLayer::builder(name.clone()).max_concurrent(CALLS).max_wait(QUEUE).build()?;

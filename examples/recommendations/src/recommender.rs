@@ -3,6 +3,7 @@
 use std::future::ready;
 use std::time::Duration;
 
+use backstop::circuit_breaker::Recovery;
 use backstop::{
     AllProvidersFailed, ConfigError, FallbackChain, FallbackResult, Inventory, Prober, Provider, UnprovenProviders,
     name,
@@ -31,7 +32,7 @@ impl Recommender {
     /// # Errors
     /// [`ConfigError`] if `circuit_wait` is out of a circuit breaker's range.
     pub fn new(ml_url: &BaseUrl, catalog_url: &BaseUrl, circuit_wait: Duration) -> Result<Self, ConfigError> {
-        Self::from_sources(Sources::new(ml_url, catalog_url, circuit_wait)?)
+        Self::from_sources(Sources::new(ml_url, catalog_url, circuit_wait, Recovery::at_once())?)
     }
 
     /// Creates a recommender that asks these sources.

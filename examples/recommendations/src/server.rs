@@ -118,7 +118,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (mail_url, mail) = place(Upstream::Mail, None)?;
     let places = [ml, catalog, payment, mail];
     let chaos = Chaos::new(Upstream::ALL.into_iter().zip(places));
-    let sources = Sources::new(&ml_url, &catalog_url, config.circuit_wait).map_err(StartError::Layer)?;
+    let sources =
+        Sources::new(&ml_url, &catalog_url, config.circuit_wait, config.ml_recovery).map_err(StartError::Layer)?;
     let queues = match &config.nats_url {
         Some(url) => Queues::shared(&stores::nats(url).await?).map_err(StartError::Layer)?,
         None => Queues::open(config.jobs_dir.as_deref()).await?,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backstop::circuit_breaker::Recovery;
 use backstop::{ConfigError, Features, Inventory, LastKnownValues, Prober, name};
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -44,11 +45,16 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(ml_url: &BaseUrl, catalog_url: &BaseUrl, circuit_wait: Duration) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        ml_url: &BaseUrl,
+        catalog_url: &BaseUrl,
+        circuit_wait: Duration,
+        ml_recovery: Recovery,
+    ) -> Result<Self, ConfigError> {
         let client = http_client();
         // Each dependency has its own circuit: one may be down while the other works.
-        let ml = Dependency::new(name!("ml_service"), client.clone(), circuit_wait)?;
-        let catalog = Dependency::new(name!("popular_items"), client, circuit_wait)?;
+        let ml = Dependency::new(name!("ml_service"), client.clone(), circuit_wait, ml_recovery)?;
+        let catalog = Dependency::new(name!("popular_items"), client, circuit_wait, Recovery::at_once())?;
         let circuits = Circuits::new([ml.circuit(), catalog.circuit()]);
         let remembered: Remembered =
             LastKnownValues::builder("cached").max_stale(OLDEST).max_entries(REMEMBERED_USERS).build()?;

@@ -8,10 +8,11 @@ use super::{
     CircuitBreakerConfig, DEFAULT_MAX_CONCURRENT_PROBES, DEFAULT_ON_DROP, DEFAULT_PROBE_LEASE,
     DEFAULT_RETRY_AFTER_JITTER, DEFAULT_SUCCESS_THRESHOLD, DEFAULT_WAIT,
     choices::{OnDrop, SlowCalls, Wait, Window},
+    recovery::Recovery,
 };
 use crate::{
     CircuitMode,
-    state::{self, MAX_CALLS, Share, SlowRate, Trip, WaitRule, WindowSize, nanos},
+    state::{self, MAX_CALLS, RampRule, Share, SlowRate, Trip, WaitRule, WindowSize, nanos},
 };
 
 const DEFAULT_CONSECUTIVE_FAILURES: u32 = 5;
@@ -42,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) slow_after: Option<state::Nanos>,
     pub(crate) respects: Option<Duration>,
     pub(crate) retry_after_jitter: f64,
+    pub(crate) recovery: Recovery,
 }
 
 impl Default for Settings {
@@ -56,12 +58,14 @@ impl Default for Settings {
                 success_threshold: DEFAULT_SUCCESS_THRESHOLD,
                 max_concurrent_probes: DEFAULT_MAX_CONCURRENT_PROBES,
                 probe_lease: nanos(DEFAULT_PROBE_LEASE),
+                ramp: RampRule::NONE,
                 stripes: stripes(),
             },
             on_drop: DEFAULT_ON_DROP,
             slow_after: None,
             respects: None,
             retry_after_jitter: DEFAULT_RETRY_AFTER_JITTER,
+            recovery: Recovery::at_once(),
         }
     }
 }
@@ -88,6 +92,7 @@ impl CircuitBreakerConfig {
                 "1 to 1000",
             )?,
             probe_lease: time("probe_lease", self.probe_lease)?,
+            ramp: self.recovery.check()?,
             stripes: stripes(),
         };
         if let OnDrop::FailureAfter(limit) = self.on_drop {
@@ -99,8 +104,8 @@ impl CircuitBreakerConfig {
         }
         let retry_after_jitter =
             ConfigError::check_range("retry_after_jitter", self.retry_after_jitter, 0.0..=1.0, "0 to 1")?;
-        let (on_drop, respects) = (self.on_drop, self.respect_retry_after);
-        Ok((Name::new(self.name)?, Settings { circuit, on_drop, slow_after, respects, retry_after_jitter }))
+        let Self { on_drop, respect_retry_after: respects, recovery, .. } = self;
+        Ok((Name::new(self.name)?, Settings { circuit, on_drop, slow_after, respects, retry_after_jitter, recovery }))
     }
 
     fn wait_rule(&self) -> Result<WaitRule, ConfigError> {

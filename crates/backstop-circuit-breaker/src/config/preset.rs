@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     CircuitBreakerBuilder, CircuitBreakerConfig,
     choices::{OnDrop, SlowCalls, Wait, Window},
+    recovery::Recovery,
 };
 
 /// Settings that fit a kind of dependency, where the defaults don't: see [`preset`](crate::CircuitBreakerBuilder::preset).
@@ -20,7 +21,7 @@ pub enum Preset {
     /// No user waits for the answer, and calls may take minutes: opens late, and waits long before a probe.
     Batch,
     /// So many calls that a few of them always fail: opens on a share of failures or on many in a row, and closes on many
-    /// probes.
+    /// probes and a ramp.
     HighVolume,
 }
 
@@ -59,6 +60,7 @@ impl Preset {
                 config.wait = Wait::Growing { first: Duration::from_secs(5), max: Duration::from_secs(60) };
                 config.success_threshold = 10;
                 config.max_concurrent_probes = 5;
+                config.recovery = Recovery::ramp([0.01, 0.05, 0.25, 0.5]);
             }
         }
         config

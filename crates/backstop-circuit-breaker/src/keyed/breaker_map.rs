@@ -108,7 +108,7 @@ pub(crate) trait Circuits<K>: Send + Sync {
     where
         K: Clone;
 
-    /// At most `most` open or half-open circuits of a shard.
+    /// At most `most` circuits of a shard that are open, half-open or recovering.
     fn open_in(&self, shard: usize, most: usize) -> Vec<(K, Arc<dyn HasBreaker>)>
     where
         K: Clone;
@@ -186,7 +186,8 @@ impl<K: Send, P: Send + Sync + 'static> Circuits<K> for BreakerMap<K, P> {
     {
         let mut open: Vec<(K, Arc<dyn HasBreaker>)> = Vec::new();
         self.circuits.for_each_in(shard, |key, breaker| {
-            let is_open = matches!(breaker.breaker.circuit.state(), CircuitState::Open | CircuitState::HalfOpen);
+            let state = breaker.breaker.circuit.state();
+            let is_open = matches!(state, CircuitState::Open | CircuitState::HalfOpen | CircuitState::Recovering);
             if is_open && open.len() < most {
                 open.push((key.clone(), Arc::clone(breaker) as _));
             }

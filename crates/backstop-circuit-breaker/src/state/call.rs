@@ -75,8 +75,23 @@ pub(crate) struct Refused {
     pub(crate) state: CircuitState,
     /// Whether it really refuses.
     pub(crate) mode: CircuitMode,
-    /// How long the circuit stays open. Zero if unknown.
+    /// How long the circuit stays open, or admits no larger share. Zero if unknown.
     pub(crate) wait: Nanos,
+}
+
+/// What a call was told before it was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedAhead {
+    /// Of the circuit, when it was told.
+    pub(super) generation: Generation,
+    /// A refusal holds whatever happens meanwhile, because the inner service isn't ready then.
+    pub(super) result: Result<Admission, Refused>,
+}
+
+impl AskedAhead {
+    pub(crate) const fn is_refused(&self) -> bool {
+        self.result.is_err()
+    }
 }
 
 /// What has been counted in the current generation.

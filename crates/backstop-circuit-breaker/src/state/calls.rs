@@ -4,20 +4,49 @@ use crate::CircuitMode;
 
 use super::{
     Nanos, Verdict,
-    call::{Admission, Finished, Refused, Turn},
+    call::{Admission, AskedAhead, Finished, Refused, Turn},
     circuit::{Circuit, ErrorOf, Observer, refused},
-    packed_state::{PackedState, Phase},
+    packed_state::{Generation, PackedState, Phase},
 };
 
 impl<O: Observer> Circuit<O> {
-    /// How a call would be refused now. `None` if it would be admitted. Changes nothing.
     #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.load().is_closed()
+    }
+
+    /// What a caller who isn't ready to call can know: a refusal, or how the ramp decides about its call. `None` if the call
+    /// must [ask](Self::admit). `kept` is what it was told before, because each call takes its turn in a ramp once.
+    pub(crate) fn ask_ahead(&self, kept: Option<AskedAhead>, now: impl FnOnce() -> Nanos) -> Option<AskedAhead> {
+        let word = self.load();
+        let generation = word.generation();
+        if !word.is_ramp() {
+            let refused = self.would_refuse(now)?;
+            return Some(AskedAhead { generation, result: Err(refused) });
+        }
+        let kept = kept.filter(|kept| kept.generation == generation);
+        Some(kept.unwrap_or_else(|| AskedAhead { generation, result: self.admit(now, || None) }))
+    }
+
+    /// Admits or refuses a call that has asked ahead.
+    pub(crate) fn admit_as_told(
+        &self,
+        told: AskedAhead,
+        now: impl FnOnce() -> Nanos,
+        time_left: impl FnOnce() -> Option<Nanos>,
+    ) -> Result<Admission, Refused> {
+        match told.result {
+            Ok(_) if self.load().generation() != told.generation => self.admit(now, time_left),
+            result => result,
+        }
+    }
+
+    /// How a call would be refused now. `None` if it would be admitted, or in a ramp, where that shows when it takes its turn.
+    /// Changes nothing.
     pub(crate) fn would_refuse(&self, now: impl FnOnce() -> Nanos) -> Option<Refused> {
         let word = self.load();
-        if word.is_closed() {
-            return None;
-        }
-        self.refusal(word, now).filter(|refused| refused.mode == CircuitMode::Enforcing)
+        let refused = if word.is_ramp() { None } else { self.refusal(word, now) };
+        refused.filter(|refused| refused.mode == CircuitMode::Enforcing)
     }
 
     #[cold]
@@ -29,6 +58,10 @@ impl<O: Observer> Circuit<O> {
                 (now < deadline).then(|| refused(word, deadline, now))
             }
             Phase::Forced => Some(refused(word, 0, 0)),
+            Phase::Ramp => {
+                let (ramp, now) = (self.ramp(), now());
+                (!ramp.is_over(word.generation(), now)).then(|| refused(word, ramp.ends(), now))
+            }
         }
     }
 
@@ -43,16 +76,20 @@ impl<O: Observer> Circuit<O> {
         if word.is_closed() {
             return Ok(Admission::new(word.generation(), None));
         }
-        self.admit_unless_refused(word, now(), time_left)
+        self.admit_unless_refused(word, now, time_left)
     }
 
     #[cold]
     pub(super) fn admit_unless_refused(
         &self,
         word: PackedState,
-        now: Nanos,
+        now: impl FnOnce() -> Nanos,
         time_left: impl FnOnce() -> Option<Nanos>,
     ) -> Result<Admission, Refused> {
+        if word.is_ramp() && self.ramp().admits() {
+            return Ok(Admission::new(word.generation(), None));
+        }
+        let now = now();
         let result = match self.refusal(word, || now) {
             Some(refused) => Err(refused),
             None => {
@@ -121,6 +158,20 @@ impl<O: Observer> Circuit<O> {
         if let Some(slow) = &windows.slow {
             slow.add_by_time(generation, false, now);
         }
+        self.count_in_ramp(generation);
+    }
+
+    /// A call has finished, which counts towards the end of a ramp's step.
+    #[inline]
+    fn count_in_ramp(&self, generation: Generation) {
+        if self.load().is_ramp() {
+            self.finish_in_ramp(generation);
+        }
+    }
+
+    #[cold]
+    fn finish_in_ramp(&self, generation: Generation) {
+        self.ramp().finish(generation);
     }
 
     /// Records a call's result, and takes the admission back.
@@ -151,6 +202,7 @@ impl<O: Observer> Circuit<O> {
             Verdict::Failure => self.count_failure(&windows, generation, &finished, &now, error),
             _ => return,
         }
+        self.count_in_ramp(generation);
         let Some(slow) = &windows.slow else { return };
         slow.add_by_time(generation, finished.slow, &now);
         if finished.slow {

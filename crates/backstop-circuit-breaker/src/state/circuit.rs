@@ -8,6 +8,7 @@ use super::{
     CircuitState, Nanos, Settings, Transition,
     call::Refused,
     packed_state::{Generation, PackedState, Phase},
+    ramp::Ramp,
     recovery_state::Recovery,
     shared_settings::SharedSettings,
     sync::{AtomicU64, Mutex, MutexGuard, OnceLock, Ordering, PoisonError, Swap},
@@ -46,7 +47,7 @@ pub(crate) struct Circuit<O: Observer> {
 impl<O: Observer> Circuit<O> {
     pub(crate) fn new(settings: &Settings, observer: O) -> Self {
         let windows = Windows::new(settings, Generation::FIRST);
-        let word = windows.first_word(Generation::FIRST).with_mode(settings.mode);
+        let word = windows.first_word(Phase::Closed, Generation::FIRST).with_mode(settings.mode);
         let circuit = Self {
             word: AtomicU64::new(word.bits()),
             transition_state: OnceLock::new(),
@@ -87,11 +88,16 @@ impl<O: Observer> Circuit<O> {
         self.transition_state.get_or_init(|| {
             Box::new(TransitionState {
                 deadline: AtomicU64::new(0),
+                ramp: Ramp::new(),
                 recovery: Mutex::new(Recovery::new(self.observer.settings().seed())),
                 replaced: OnceLock::new(),
                 listeners: O::Listeners::default(),
             })
         })
+    }
+
+    pub(super) fn ramp(&self) -> &Ramp {
+        &self.transition_state().ramp
     }
 
     pub(crate) fn listeners(&self) -> &O::Listeners {
@@ -135,9 +141,10 @@ impl<O: Observer> Circuit<O> {
     }
 }
 
-/// A refusal by a circuit whose state isn't closed. What an operator forces isn't only observed.
-pub(super) fn refused(word: PackedState, deadline: Nanos, now: Nanos) -> Refused {
-    let wait = if word.phase() == Phase::Open { deadline.saturating_sub(now) } else { 0 };
+/// A refusal by a circuit whose state isn't closed: `until` is when its wait, or the step of its ramp, ends. What an operator
+/// forces isn't only observed.
+pub(super) fn refused(word: PackedState, until: Nanos, now: Nanos) -> Refused {
+    let wait = if matches!(word.phase(), Phase::Open | Phase::Ramp) { until.saturating_sub(now) } else { 0 };
     let mode = if word.phase() == Phase::Forced { CircuitMode::Enforcing } else { word.mode() };
     Refused { state: state(word.phase()), mode, wait }
 }
@@ -145,10 +152,8 @@ pub(super) fn refused(word: PackedState, deadline: Nanos, now: Nanos) -> Refused
 /// The state as everything else sees it: that of an observing circuit is closed, unless an operator forces it.
 pub(super) fn shown_state(word: PackedState) -> CircuitState {
     match (word.mode(), word.phase()) {
-        (CircuitMode::Observing, Phase::Closed | Phase::Open | Phase::Probing | Phase::Saturated) => {
-            CircuitState::Closed
-        }
-        (_, phase) => state(phase),
+        (CircuitMode::Enforcing, phase) | (_, phase @ Phase::Forced) => state(phase),
+        (CircuitMode::Observing, _) => CircuitState::Closed,
     }
 }
 
@@ -158,5 +163,6 @@ pub(super) const fn state(phase: Phase) -> CircuitState {
         Phase::Open => CircuitState::Open,
         Phase::Probing | Phase::Saturated => CircuitState::HalfOpen,
         Phase::Forced => CircuitState::Isolated,
+        Phase::Ramp => CircuitState::Recovering,
     }
 }

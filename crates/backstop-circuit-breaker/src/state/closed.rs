@@ -214,6 +214,9 @@ impl<O: Observer> Circuit<O> {
         asked: Option<Nanos>,
         reason: TransitionReason,
     ) -> Transition {
+        if before.is_ramp() {
+            recovery.waits.grow();
+        }
         self.set_deadline(recovery.opened_until(now, &self.observer.settings().recovery(), asked));
         recovery.start_generation();
         self.renew_ring(recovery);

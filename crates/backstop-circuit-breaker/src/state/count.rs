@@ -34,10 +34,16 @@ impl Count {
         self.change(generation, |word| word.plus(delta))
     }
 
+    #[inline]
     pub(super) fn clear(&self, generation: Generation) {
         if !self.is_zero() {
-            self.change(generation, PackedState::without_count);
+            self.clear_some(generation);
         }
+    }
+
+    #[cold]
+    fn clear_some(&self, generation: Generation) {
+        self.change(generation, PackedState::without_count);
     }
 
     /// Starts a generation with zero. Called under the lock, before the circuit's own word is published.

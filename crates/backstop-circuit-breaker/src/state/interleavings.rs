@@ -16,7 +16,7 @@ use loom::{model::Builder, thread};
 use super::*;
 use crate::CircuitMode;
 
-use CircuitState::{Closed, HalfOpen, Isolated, Open};
+use CircuitState::{Closed, HalfOpen, Isolated, Open, Recovering};
 
 /// Records transitions. Not the model checker's lock, because it isn't part of the protocol.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ const CONSECUTIVE: Settings = Settings {
     success_threshold: 1,
     max_concurrent_probes: 1,
     probe_lease: LEASE,
+    ramp: RampRule::NONE,
     stripes: 2,
 };
 
@@ -807,4 +808,165 @@ fn opened_by_observing() -> Shared {
     (0..2).for_each(|_| circuit.call(Verdict::Failure, 0));
     assert_eq!(circuit.observed_state(), Open);
     circuit
+}
+
+/// How long a step of [`ramping`] lasts. Ten calls have finished in it already.
+const STEP: Nanos = 10;
+
+/// A circuit that began its ramp at [`WAIT`], by these shares.
+fn ramping(shares: &[f64], settings: Settings) -> Shared {
+    let circuit = opened(Settings { ramp: RampRule::new(shares, STEP), ..settings });
+    circuit.call(Verdict::Success, WAIT);
+    assert_eq!(circuit.state(), Recovering);
+    circuit
+}
+
+/// Makes calls that succeed, so that time alone is missing for the next step.
+fn finishes_ten(circuit: &Circuit<Log>) {
+    let admitted = std::iter::from_fn(|| Some(circuit.admit(|| WAIT, || None))).filter_map(Result::ok);
+    admitted.take(10).for_each(|admission| circuit.record(admission, Verdict::Success, || WAIT));
+}
+
+#[test]
+fn racing_callers_get_exactly_the_share_of_a_ramp() {
+    check(|| {
+        let circuit = ramping(&[0.5], CONSECUTIVE);
+        let two = || -> Step<usize> {
+            Box::new(|circuit| (0..2).filter(|_| circuit.admit(|| WAIT, || None).is_ok()).count())
+        };
+        assert_eq!(race(&circuit, vec![two(), two()]).iter().sum::<usize>(), 2);
+    });
+    check(|| {
+        let circuit = ramping(&[0.25], CONSECUTIVE);
+        let admitted = admitted(race(&circuit, vec![admits(WAIT), admits(WAIT), admits(WAIT)]));
+        let next = admits(WAIT)(&circuit);
+        assert_eq!(admitted.len() + usize::from(next.is_some()), 1);
+    });
+}
+
+#[test]
+fn racing_callers_begin_the_next_step_once_and_close_once() {
+    check(|| {
+        let circuit = ramping(&[0.25, 0.5], CONSECUTIVE);
+        finishes_ten(&circuit);
+        let now = WAIT + STEP;
+        race(&circuit, vec![admits(now), admits(now), admits(now)]);
+        assert_eq!((circuit.state(), circuit.generation()), (Recovering, 3), "one step, not two");
+        assert!(circuit.admitted_share() <= 0.5);
+    });
+    check(|| {
+        let circuit = ramping(&[0.25], CONSECUTIVE);
+        finishes_ten(&circuit);
+        let now = WAIT + STEP;
+        race(&circuit, vec![admits(now), admits(now)]);
+        // Of three calls at least one is refused by the share.
+        admits(now)(&circuit);
+        assert_eq!((circuit.state(), circuit.times_entered(Closed)), (Closed, 1));
+        assert!(admits(now)(&circuit).is_some());
+    });
+}
+
+#[test]
+fn calls_that_finish_at_once_are_all_counted_towards_the_end_of_a_step() {
+    check(|| {
+        let circuit = ramping(&[0.5], CONSECUTIVE);
+        let admitted = std::iter::from_fn(|| Some(circuit.admit(|| WAIT, || None))).filter_map(Result::ok);
+        let mut admitted: Vec<_> = admitted.take(10).collect();
+        let last = [admitted.pop().unwrap(), admitted.pop().unwrap()];
+        admitted.into_iter().for_each(|admission| circuit.record(admission, Verdict::Success, || WAIT));
+        race(&circuit, last.map(|admission| records(admission, Verdict::Success, WAIT)).into());
+        (0..2).for_each(|_| _ = admits(WAIT + STEP)(&circuit));
+        assert_eq!(circuit.state(), Closed);
+    });
+}
+
+#[test]
+fn a_failing_ramp_opens_once_whatever_its_steps_do() {
+    for settings in [CONSECUTIVE, rate(1.0, 2, 2), timed(1.0, 2)] {
+        check(move || {
+            let circuit = ramping(&[0.5], settings);
+            let admitted = std::iter::from_fn(|| Some(circuit.admit(|| WAIT, || None))).filter_map(Result::ok);
+            let [first, second] = admitted.take(2).collect::<Vec<_>>()[..] else { unreachable!() };
+            race(&circuit, vec![records(first, Verdict::Failure, WAIT), records(second, Verdict::Failure, WAIT)]);
+            assert_eq!((circuit.state(), circuit.times_entered(Open)), (Open, 2));
+            assert_eq!(circuit.remaining_wait(WAIT), Some(WAIT));
+        });
+    }
+    check(|| {
+        let circuit = ramping(&[0.25], Settings { trip: Trip::Consecutive { failures: 1 }, ..CONSECUTIVE });
+        finishes_ten(&circuit);
+        let late = std::iter::from_fn(|| Some(circuit.admit(|| WAIT, || None))).find_map(Result::ok).unwrap();
+        let now = WAIT + STEP;
+        race(&circuit, vec![records(late, Verdict::Failure, now), admits(now)]);
+        // Either it tripped before the step ended, or it counts nowhere.
+        match circuit.state() {
+            Open => assert_eq!(circuit.times_entered(Closed), 0),
+            state => assert_eq!((state, circuit.counted(now).failures), (Closed, 0)),
+        }
+    });
+}
+
+#[test]
+fn no_result_of_a_trial_counts_in_the_ramp_after_it() {
+    check(|| {
+        let settings = Settings { max_concurrent_probes: 2, ..CONSECUTIVE };
+        let circuit = opened(Settings { ramp: RampRule::new(&[0.5], STEP), ..settings });
+        let [first, second] = [WAIT, WAIT].map(|now| circuit.admit(|| now, || None).unwrap());
+        race(&circuit, vec![records(first, Verdict::Success, WAIT), records(second, Verdict::Failure, WAIT)]);
+        match circuit.state() {
+            Recovering => assert_eq!(circuit.counted(WAIT), Counted::default()),
+            state => assert_eq!(state, Open),
+        }
+    });
+}
+
+#[test]
+fn what_an_operator_does_to_a_ramp_holds() {
+    check(|| {
+        let circuit = ramping(&[0.5], Settings { trip: Trip::Consecutive { failures: 1 }, ..CONSECUTIVE });
+        finishes_ten(&circuit);
+        let late = std::iter::from_fn(|| Some(circuit.admit(|| WAIT, || None))).find_map(Result::ok).unwrap();
+        let isolates: Step<Option<Admission>> = Box::new(|circuit| {
+            circuit.isolate();
+            None
+        });
+        let now = WAIT + STEP;
+        race(&circuit, vec![isolates, records(late, Verdict::Failure, now), admits(now)]);
+        assert_eq!(circuit.state(), Isolated);
+        assert!(circuit.admit(|| Nanos::MAX, || None).is_err());
+    });
+    check(|| {
+        let circuit = ramping(&[0.25], CONSECUTIVE);
+        let closes: Step<Option<Admission>> = Box::new(|circuit| {
+            circuit.close();
+            circuit.admit(|| WAIT, || None).ok()
+        });
+        assert!(race(&circuit, vec![closes, admits(WAIT), admits(WAIT)])[0].is_some());
+    });
+}
+
+#[test]
+fn a_reload_and_a_result_at_once_leave_a_ramp_that_counts_in_the_new_window() {
+    check(|| {
+        let circuit = ramping(&[0.5], rate(1.0, 2, 2));
+        let late = std::iter::from_fn(|| Some(circuit.admit(|| WAIT, || None))).find_map(Result::ok).unwrap();
+        let reloads: Step<Option<Admission>> = Box::new(|circuit| {
+            reloads(circuit, &NEW);
+            None
+        });
+        race(&circuit, vec![records(late, Verdict::Failure, WAIT), reloads]);
+        assert_eq!((circuit.state(), circuit.counted(WAIT)), (Recovering, Counted::default()));
+    });
+}
+
+#[test]
+fn a_switch_ends_a_ramp_that_was_only_observed() {
+    check(|| {
+        let circuit = circuit(Settings { ramp: RampRule::new(&[0.25], STEP), ..OBSERVED });
+        (0..2).for_each(|_| circuit.call(Verdict::Failure, 0));
+        circuit.call(Verdict::Success, WAIT);
+        assert_eq!(circuit.observed_state(), Recovering);
+        let all = race(&circuit, vec![switches(CircuitMode::Enforcing), admits(WAIT), admits(WAIT)]);
+        assert_eq!((admitted(all).len(), circuit.state(), circuit.observed_state()), (2, Closed, Closed));
+    });
 }

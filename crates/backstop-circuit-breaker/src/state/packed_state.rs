@@ -52,6 +52,8 @@ pub(crate) enum Phase {
     Saturated = 3,
     /// Calls are refused until an operator ends that. Not 4, which means closed.
     Forced = 5,
+    /// Recovering: a share of the calls passes, and they are counted as in a closed circuit.
+    Ramp = 6,
 }
 
 /// The number of transitions before a call was admitted, in as many bits as fit the word.
@@ -140,6 +142,7 @@ impl PackedState {
             1 => Phase::Open,
             2 => Phase::Probing,
             3 => Phase::Saturated,
+            6 => Phase::Ramp,
             _ => Phase::Forced,
         }
     }
@@ -150,6 +153,15 @@ impl PackedState {
 
     pub(crate) const fn is_closed(self) -> bool {
         self.0 & PHASE_KIND == Phase::Closed as u64
+    }
+
+    pub(crate) const fn is_ramp(self) -> bool {
+        self.0 & PHASE == Phase::Ramp as u64
+    }
+
+    /// Whether results are counted.
+    pub(crate) const fn counts_results(self) -> bool {
+        self.is_closed() || self.is_ramp()
     }
 
     /// The word of a closed circuit that counts slow calls, too.

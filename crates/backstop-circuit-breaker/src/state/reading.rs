@@ -54,11 +54,27 @@ impl<O: Observer> Circuit<O> {
         (shown_state(self.load()) == CircuitState::Open).then(|| self.deadline())
     }
 
+    /// The share of calls that the circuit admits without probing.
+    pub(crate) fn admitted_share(&self) -> f64 {
+        let word = self.load();
+        match shown_state(word) {
+            CircuitState::Closed => 1.0,
+            CircuitState::Recovering => self.ramp().share(),
+            CircuitState::Open | CircuitState::HalfOpen | CircuitState::Isolated => 0.0,
+        }
+    }
+
+    /// Whether the step of a ramp is over, so that a call that it refuses begins the next one.
+    pub(crate) fn step_is_due(&self, now: Nanos) -> bool {
+        let word = self.load();
+        shown_state(word) == CircuitState::Recovering && self.ramp().is_over(word.generation(), now)
+    }
+
     pub(crate) fn counted(&self, now: Nanos) -> Counted {
         let recovery = self.lock_if_made();
         let word = self.load();
         match (word.phase(), recovery) {
-            (Phase::Closed, _) => {
+            (Phase::Closed | Phase::Ramp, _) => {
                 let windows = self.windows();
                 let (failures, calls) = windows.counted(word, now);
                 let (slow, _) = windows.counted_slow(word, now);
@@ -92,6 +108,8 @@ impl<O: Observer> Circuit<O> {
                 let in_a_row = windows.counted_in_a_row(word);
                 failures + in_a_row + slow == 0 || windows.are_older_than(long, word, now)
             }
+            // A call would have begun the next step.
+            (Phase::Ramp, _) => is_long_ago(self.ramp().ends_in_any_case()),
             // A call after the wait would have made it half-open.
             (Phase::Open, _) => is_long_ago(self.deadline()),
             (Phase::Probing | Phase::Saturated, Some(recovery)) => {

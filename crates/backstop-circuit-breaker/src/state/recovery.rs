@@ -1,4 +1,5 @@
-//! What only the holder of the lock may do: admitting probes, closing the circuit, and operators' changes.
+//! What only the holder of the lock may do: admitting probes, the steps of a ramp, closing the circuit, and operators'
+//! changes.
 
 use crate::CircuitMode;
 
@@ -44,9 +45,13 @@ impl<O: Observer> Circuit<O> {
             Phase::Probing | Phase::Saturated => {
                 transition = self.expire(&mut recovery, &rule, now);
                 if transition.is_some() {
-                    return (Ok(Admission::new(recovery.generation_bits(), None)), transition);
+                    return (self.admit_recovered(now), transition);
                 }
                 recovery.probes.last_admitted()
+            }
+            Phase::Ramp => {
+                transition = self.end_step(&mut recovery, &rule, now);
+                return (self.admit_recovered(now), transition);
             }
         };
         if let Some(until) = recovery.probes.held_back_until(time_left, tried_since, wait)
@@ -63,6 +68,16 @@ impl<O: Observer> Circuit<O> {
         }
         let lease = self.lease(&mut recovery, &rule, Caller::Call { time_left }, now);
         (lease.ok_or_else(|| refused(self.load(), 0, now)), transition)
+    }
+
+    /// Admits a call to a circuit that is closed, or in a ramp.
+    fn admit_recovered(&self, now: Nanos) -> Result<Admission, Refused> {
+        let (word, ramp) = (self.load(), self.ramp());
+        if word.is_closed() || ramp.admits() {
+            Ok(Admission::new(word.generation(), None))
+        } else {
+            Err(refused(word, ramp.ends(), now))
+        }
     }
 
     /// As [`admit_locked`](Self::admit_locked), for a prober. It supplies all successes except the last one. It supplies that
@@ -90,6 +105,14 @@ impl<O: Observer> Circuit<O> {
                 }
                 recovery.probes.quiet_from(wait)
             }
+            // It makes no call: without traffic, the time alone ends the steps.
+            Phase::Ramp => {
+                let transition = self.end_step(&mut recovery, &rule, now);
+                let (ends, in_any_case) = (self.ramp().ends(), self.ramp().ends_in_any_case());
+                let next = if now < ends { ends } else { in_any_case };
+                let turn = if transition.is_some() { Turn::Idle } else { Turn::After(next.saturating_sub(now)) };
+                return (turn, transition);
+            }
         };
         let supplied = if word.phase() == Phase::Open { 0 } else { recovery.probes.supplied() };
         if supplied.saturating_add(1) >= rule.success_threshold && quiet_from.is_none_or(|from| now < from) {
@@ -109,10 +132,31 @@ impl<O: Observer> Circuit<O> {
         (turn, transition)
     }
 
-    /// Takes back expired leases, and closes the circuit if there are enough successes now.
+    /// Takes back expired leases, and ends the trial if there are enough successes now.
     fn expire(&self, recovery: &mut Recovery, rule: &RecoveryRule, now: Nanos) -> Option<Transition> {
         let enough = recovery.probes.expire(now) && recovery.probes.successes() >= rule.success_threshold;
-        enough.then(|| self.close_locked(recovery, TransitionReason::ProbesSucceeded))
+        enough.then(|| self.probes_succeeded(recovery, rule, now))
+    }
+
+    /// Begins the ramp, or closes the circuit without one.
+    fn probes_succeeded(&self, recovery: &mut Recovery, rule: &RecoveryRule, now: Nanos) -> Transition {
+        recovery.step = 0;
+        if self.ramp().begin(&rule.ramp, 0, recovery.generation_bits(), now) {
+            self.publish(recovery, Phase::Ramp, TransitionReason::ProbesSucceeded)
+        } else {
+            self.close_locked(recovery, TransitionReason::ProbesSucceeded)
+        }
+    }
+
+    /// Begins the next step of the ramp if this one is over, and closes the circuit after the last one.
+    fn end_step(&self, recovery: &mut Recovery, rule: &RecoveryRule, now: Nanos) -> Option<Transition> {
+        let generation = recovery.generation_bits();
+        if !self.ramp().is_over(generation, now) {
+            return None;
+        }
+        recovery.step += 1;
+        let goes_on = self.ramp().begin(&rule.ramp, recovery.step, generation, now);
+        (!goes_on).then(|| self.close_locked(recovery, TransitionReason::RampEnded))
     }
 
     fn lease(&self, recovery: &mut Recovery, rule: &RecoveryRule, caller: Caller, now: Nanos) -> Option<Admission> {
@@ -150,7 +194,7 @@ impl<O: Observer> Circuit<O> {
             // Already counted, when its lease expired.
             Verdict::Success if admission.counts_while_leased && !was_out => {}
             Verdict::Success if recovery.probes.succeeded() >= rule.success_threshold => {
-                return Some(self.close_locked(&mut recovery, TransitionReason::ProbesSucceeded));
+                return Some(self.probes_succeeded(&mut recovery, &rule, now));
             }
             _ => {}
         }
@@ -212,15 +256,15 @@ impl<O: Observer> Circuit<O> {
             return;
         }
         let mut recovery = self.lock();
-        let is_closed = self.load().is_closed();
+        let before = self.load();
         if !self.windows().are_of(settings) {
             self.replace_windows(Windows::new(settings, recovery.generation_bits()));
             // An open circuit starts a generation when it closes.
-            if is_closed {
-                self.publish(&mut recovery, Phase::Closed, TransitionReason::Manual);
+            if before.counts_results() {
+                self.publish(&mut recovery, before.phase(), TransitionReason::Manual);
             }
         }
-        if matches!(self.load().phase(), Phase::Probing | Phase::Saturated) {
+        if matches!(before.phase(), Phase::Probing | Phase::Saturated) {
             self.publish_probes(&recovery, &self.observer.settings().recovery());
         }
     }
@@ -247,9 +291,15 @@ impl<O: Observer> Circuit<O> {
         let (generation, windows) = (recovery.generation_bits(), self.windows());
         self.renew_ring(recovery);
         windows.renew(generation);
+        let word = match phase {
+            Phase::Closed => windows.first_word(phase, generation),
+            Phase::Ramp => {
+                self.ramp().renew(generation);
+                windows.first_word(phase, generation)
+            }
+            _ => PackedState::new(phase, generation),
+        };
         // Release: a thread that acquires this word sees the ring's tags, and the zero deadline or a later one.
-        let word =
-            if phase == Phase::Closed { windows.first_word(generation) } else { PackedState::new(phase, generation) };
         let before = PackedState::from_bits(self.word.swap(word.with_mode(mode).bits(), Ordering::AcqRel));
         recovery.transition(before.with_mode(mode), phase, reason)
     }

@@ -17,6 +17,8 @@ pub(super) struct Recovery {
     /// The whole generation number. The word has its lower bits.
     pub(super) generation: u64,
     pub(super) probes: Probes,
+    /// The step of the ramp, from 0 on.
+    pub(super) step: usize,
     pub(super) waits: Waits,
     /// The number of transitions so far.
     transitions: u64,
@@ -25,7 +27,7 @@ pub(super) struct Recovery {
 
 impl Recovery {
     pub(super) fn new(seed: Option<u64>) -> Self {
-        Self { generation: 0, probes: Probes::new(), waits: Waits::new(seed), transitions: 0, history: None }
+        Self { generation: 0, probes: Probes::new(), step: 0, waits: Waits::new(seed), transitions: 0, history: None }
     }
 
     pub(super) const fn generation(&self) -> u64 {

@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) success_threshold: u32,
     pub(crate) max_concurrent_probes: u32,
     pub(crate) probe_lease: Nanos,
+    pub(crate) ramp: RampRule,
     /// How many threads can count in a time window without waiting for one another.
     pub(crate) stripes: usize,
 }
@@ -44,6 +45,37 @@ impl Trip {
             Self::FailureRate { share, min_calls } | Self::Either { share, min_calls, .. } => Some((share, min_calls)),
             Self::Consecutive { .. } => None,
         }
+    }
+}
+
+/// The steps between the last probe and a closed circuit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RampRule {
+    /// The share of calls that each step admits, in units of 2⁻³². Zero after the last one.
+    shares: [u32; MAX_STEPS],
+    /// How long a step lasts.
+    pub(crate) each: Nanos,
+}
+
+/// How many steps a ramp may have.
+pub(crate) const MAX_STEPS: usize = 8;
+
+impl RampRule {
+    /// The circuit closes at once.
+    pub(crate) const NONE: Self = Self { shares: [0; MAX_STEPS], each: 0 };
+
+    /// At most [`MAX_STEPS`] shares, each between 0.000001 and 0.999999.
+    pub(crate) fn new(shares: &[f64], each: Nanos) -> Self {
+        let mut rule = Self { each, ..Self::NONE };
+        for (units, share) in rule.shares.iter_mut().zip(shares) {
+            *units = (share * (1_u64 << 32) as f64).round() as u32;
+        }
+        rule
+    }
+
+    /// `None` if there are fewer steps.
+    pub(super) fn share(&self, step: usize) -> Option<u32> {
+        self.shares.get(step).copied().filter(|share| *share > 0)
     }
 }
 

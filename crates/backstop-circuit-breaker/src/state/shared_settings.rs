@@ -8,7 +8,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::{Nanos, Share, packed_state::MAX_CALLS, settings::Settings};
+use super::{
+    Nanos, Share,
+    packed_state::MAX_CALLS,
+    settings::{RampRule, Settings},
+};
 
 /// Shared by all circuits of a layer. Windows aren't included, because each circuit has its own.
 #[derive(Debug)]
@@ -35,6 +39,7 @@ pub(super) struct RecoveryRule {
     pub(super) wait_jitter: f64,
     pub(super) success_threshold: u32,
     pub(super) max_concurrent_probes: u32,
+    pub(super) ramp: RampRule,
 }
 
 impl SharedSettings {
@@ -71,7 +76,7 @@ impl SharedSettings {
 
 impl From<&Settings> for RecoveryRule {
     fn from(settings: &Settings) -> Self {
-        let Settings { wait, success_threshold, max_concurrent_probes, probe_lease, .. } = *settings;
+        let Settings { wait, success_threshold, max_concurrent_probes, probe_lease, ramp, .. } = *settings;
         Self {
             first_wait: wait.first,
             max_wait: wait.max,
@@ -79,6 +84,7 @@ impl From<&Settings> for RecoveryRule {
             wait_jitter: wait.jitter,
             success_threshold,
             max_concurrent_probes,
+            ramp,
         }
     }
 }

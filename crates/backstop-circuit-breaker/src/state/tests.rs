@@ -50,6 +50,7 @@ const SETTINGS: Settings = Settings {
     success_threshold: 2,
     max_concurrent_probes: 1,
     probe_lease: 30 * SECOND,
+    ramp: RampRule::NONE,
     stripes: 2,
 };
 
@@ -92,7 +93,7 @@ impl Circuit<Log> {
 }
 
 use CircuitMode::{Enforcing, Observing};
-use CircuitState::{Closed, HalfOpen, Isolated, Open};
+use CircuitState::{Closed, HalfOpen, Isolated, Open, Recovering};
 
 fn refusal(state: CircuitState, wait: Nanos) -> Refused {
     Refused { state, mode: Enforcing, wait }
@@ -695,4 +696,234 @@ fn a_prober_leaves_an_observing_circuit_to_its_calls() {
     (0..2).for_each(|_| circuit.fail(0));
     assert!(matches!(circuit.turn(3600 * SECOND), Turn::Idle));
     assert_eq!(circuit.observed_state(), Open);
+}
+
+/// A circuit that began its ramp at 60 s: a quarter of the calls, then half, 5 s each.
+fn ramping(settings: Settings) -> Circuit<Log> {
+    let ramp = RampRule::new(&[0.25, 0.5], 5 * SECOND);
+    let circuit = Circuit::opened(Settings { ramp, success_threshold: 1, ..settings });
+    circuit.succeed(60 * SECOND);
+    assert_eq!(circuit.state(), Recovering);
+    circuit
+}
+
+const BEGAN: Nanos = 60 * SECOND;
+
+impl Circuit<Log> {
+    /// Makes calls that succeed. Returns how many are admitted.
+    fn tries(&self, calls: usize, now: Nanos) -> usize {
+        let admitted: Vec<_> = (0..calls).filter_map(|_| self.admit(|| now, || None).ok()).collect();
+        admitted.iter().for_each(|admission| self.record(*admission, Verdict::Success, || now));
+        admitted.len()
+    }
+}
+
+#[test]
+fn a_ramp_admits_its_shares_one_after_another_and_then_all() {
+    let circuit = ramping(SETTINGS);
+    assert_eq!((circuit.tries(400, BEGAN), circuit.admitted_share()), (100, 0.25));
+    assert_eq!(circuit.tries(400, BEGAN + 5 * SECOND - 1), 100);
+    assert_eq!((circuit.tries(400, BEGAN + 5 * SECOND), circuit.admitted_share()), (200, 0.5));
+    assert_eq!((circuit.tries(400, BEGAN + 10 * SECOND), circuit.admitted_share()), (400, 1.0));
+    assert_eq!(circuit.observer().states(), [Open, HalfOpen, Recovering, Closed]);
+    let reasons: Vec<_> = circuit.observer().transitions.lock().unwrap().iter().map(|made| made.reason).collect();
+    assert_eq!(reasons[2..], [TransitionReason::ProbesSucceeded, TransitionReason::RampEnded]);
+}
+
+#[test]
+fn a_refusal_of_a_ramp_says_when_the_share_grows() {
+    let circuit = ramping(SETTINGS);
+    let told: Vec<_> = (0..4).map(|_| circuit.admit(|| BEGAN + SECOND, || None).err()).collect();
+    let refused = Some(refusal(Recovering, 4 * SECOND));
+    assert_eq!(told, [refused, None, refused, refused]);
+}
+
+#[test]
+fn an_admitted_call_of_a_ramp_reads_no_clock_and_no_call_takes_the_lock() {
+    let circuit = ramping(SETTINGS);
+    let _locked = circuit.lock();
+    assert!(circuit.admit(|| BEGAN, || None).is_err());
+    let never = || -> Nanos { panic!("the clock was read") };
+    let admission = circuit.admit(never, || None).unwrap();
+    circuit.record_quick_success(admission, never);
+    assert!(circuit.admit(|| BEGAN + 6 * SECOND, || None).is_err(), "too few calls have finished");
+}
+
+#[test]
+fn a_step_lasts_until_ten_calls_have_finished_but_no_longer_than_a_minute() {
+    let circuit = ramping(SETTINGS);
+    assert_eq!(circuit.tries(36, BEGAN), 9);
+    assert_eq!(circuit.tries(2, BEGAN + 20 * SECOND), 1, "the first finds nine, and is refused");
+    let unfinished = circuit.admit(|| BEGAN + 20 * SECOND, || None);
+    assert_eq!((unfinished.is_ok(), circuit.admitted_share()), (true, 0.5));
+    assert_eq!(circuit.tries(10, BEGAN + 79 * SECOND), 5);
+    assert_eq!(circuit.admitted_share(), 0.5);
+    assert_eq!(circuit.tries(4, BEGAN + 80 * SECOND), 4);
+    assert_eq!(circuit.state(), Closed);
+}
+
+#[test]
+fn neutral_results_do_not_move_a_ramp_on() {
+    let circuit = ramping(SETTINGS);
+    for _ in 0..100 {
+        if let Ok(admission) = circuit.admit(|| BEGAN, || None) {
+            circuit.record(admission, Verdict::Neutral, || BEGAN);
+        }
+    }
+    (0..8).for_each(|_| _ = circuit.admit(|| BEGAN + 59 * SECOND, || None));
+    assert_eq!(circuit.admitted_share(), 0.25);
+}
+
+#[test]
+fn a_failing_ramp_opens_for_the_next_and_longer_wait() {
+    for settings in [SETTINGS, rate(1.0, 2, 2), timed(0.5, 60 * SECOND, 2)] {
+        let wait = WaitRule { max: 600 * SECOND, ..WaitRule::fixed(60 * SECOND) };
+        let circuit = ramping(Settings { wait, ..settings });
+        let late = circuit.admit(|| BEGAN, || None);
+        assert!(late.is_err());
+        let admitted: Vec<_> = (0..12).filter_map(|_| circuit.admit(|| BEGAN, || None).ok()).collect();
+        circuit.record(admitted[0], Verdict::Failure, || BEGAN);
+        assert_eq!((circuit.state(), circuit.counted(BEGAN).failures), (Recovering, 1));
+        circuit.record(admitted[1], Verdict::Failure, || BEGAN);
+        assert_eq!((circuit.state(), circuit.remaining_wait(BEGAN)), (Open, Some(120 * SECOND)));
+        circuit.record(admitted[2], Verdict::Failure, || BEGAN);
+        let last = *circuit.observer().transitions.lock().unwrap().last().unwrap();
+        assert_eq!((last.from, last.to), (Recovering, Open));
+        // The ramp of the next recovery is a new one. When that closes, the waits start over.
+        circuit.succeed(BEGAN + 120 * SECOND);
+        assert_eq!((circuit.tries(40, BEGAN + 121 * SECOND), circuit.counted(BEGAN + 121 * SECOND).failures), (10, 0));
+        circuit.tries(100, BEGAN + 126 * SECOND);
+        circuit.tries(4, BEGAN + 131 * SECOND);
+        assert_eq!(circuit.state(), Closed);
+        while circuit.state() == Closed {
+            circuit.fail(BEGAN + 131 * SECOND);
+        }
+        assert_eq!(circuit.remaining_wait(BEGAN + 131 * SECOND), Some(60 * SECOND));
+    }
+}
+
+#[test]
+fn counts_start_anew_at_the_ramp_and_go_on_from_step_to_step() {
+    let circuit = ramping(timed(0.5, 60 * SECOND, 30));
+    assert_eq!(circuit.counted(BEGAN), Counted::default());
+    circuit.tries(40, BEGAN);
+    circuit.tries(8, BEGAN + 5 * SECOND);
+    assert_eq!((circuit.admitted_share(), circuit.counted(BEGAN + 5 * SECOND).calls), (0.5, 14));
+}
+
+#[test]
+fn a_result_of_a_probe_that_outlived_its_trial_counts_in_no_ramp() {
+    let ramp = RampRule::new(&[0.5], SECOND);
+    let settings = Settings { ramp, success_threshold: 1, max_concurrent_probes: 2, ..SETTINGS };
+    let circuit = Circuit::opened(settings);
+    let late = circuit.admit(|| BEGAN, || None).unwrap();
+    circuit.succeed(BEGAN);
+    circuit.record(late, Verdict::Failure, || BEGAN);
+    assert_eq!((circuit.state(), circuit.counted(BEGAN)), (Recovering, Counted::default()));
+}
+
+#[test]
+fn an_operator_ends_a_ramp() {
+    for (ends, state) in
+        [(Circuit::isolate as fn(&Circuit<Log>), Isolated), (Circuit::close, Closed), (Circuit::reset, Closed)]
+    {
+        let circuit = ramping(SETTINGS);
+        let late = circuit.admit(|| BEGAN, || None).err();
+        assert!(late.is_some());
+        ends(&circuit);
+        assert_eq!((circuit.state(), circuit.counted(BEGAN)), (state, Counted::default()));
+        assert_eq!(circuit.admit(|| BEGAN, || None).is_ok(), state == Closed);
+    }
+}
+
+#[test]
+fn a_reload_leaves_the_step_and_changes_the_next_one() {
+    let circuit = ramping(SETTINGS);
+    circuit.tries(40, BEGAN);
+    let other = Settings { ramp: RampRule::new(&[0.125, 0.75, 0.875], 7 * SECOND), ..SETTINGS };
+    circuit.observer().settings().set(&other);
+    circuit.reload(&other);
+    assert_eq!((circuit.state(), circuit.admitted_share()), (Recovering, 0.25));
+    circuit.tries(4, BEGAN + 5 * SECOND);
+    assert_eq!(circuit.admitted_share(), 0.75);
+    circuit.tries(40, BEGAN + 6 * SECOND);
+    circuit.observer().settings().set(&SETTINGS);
+    circuit.reload(&SETTINGS);
+    circuit.tries(4, BEGAN + 12 * SECOND);
+    assert_eq!(circuit.state(), Closed, "there are no more steps");
+}
+
+#[test]
+fn a_reload_of_the_window_in_a_ramp_counts_anew_in_the_same_step() {
+    let circuit = ramping(SETTINGS);
+    circuit.tries(100, BEGAN);
+    let late = (0..4).find_map(|_| circuit.admit(|| BEGAN, || None).ok()).unwrap();
+    circuit.reload(&rate(0.5, 10, 2));
+    circuit.record(late, Verdict::Failure, || BEGAN);
+    assert_eq!(
+        (circuit.state(), circuit.counted(BEGAN), circuit.admitted_share()),
+        (Recovering, Counted::default(), 0.25)
+    );
+    circuit.tries(4, BEGAN + 5 * SECOND);
+    assert_eq!(circuit.admitted_share(), 0.25, "those that finished count no more");
+}
+
+#[test]
+fn a_prober_makes_no_call_in_a_ramp_and_ends_its_steps_in_time() {
+    let circuit = ramping(SETTINGS);
+    assert!(matches!(circuit.turn(BEGAN), Turn::After(wait) if wait == 5 * SECOND));
+    assert!(matches!(circuit.turn(BEGAN + 5 * SECOND), Turn::After(wait) if wait == 55 * SECOND));
+    assert!(matches!(circuit.turn(BEGAN + 60 * SECOND), Turn::After(wait) if wait == 5 * SECOND));
+    assert_eq!(circuit.admitted_share(), 0.5);
+    assert!(matches!(circuit.turn(BEGAN + 120 * SECOND), Turn::Idle));
+    assert_eq!(circuit.state(), Closed);
+}
+
+#[test]
+fn a_call_that_asks_ahead_takes_its_turn_once() {
+    let circuit = ramping(SETTINGS);
+    let never = || -> Nanos { panic!("the clock was read") };
+    let refused = circuit.ask_ahead(None, || BEGAN).unwrap();
+    assert!(refused.is_refused() && circuit.ask_ahead(Some(refused), never).unwrap().is_refused());
+    assert_eq!(circuit.admit_as_told(refused, never, || None).unwrap_err(), refusal(Recovering, 5 * SECOND));
+    let admitted = circuit.ask_ahead(None, never).unwrap();
+    assert!(!admitted.is_refused());
+    (0..9).for_each(|_| assert!(!circuit.ask_ahead(Some(admitted), never).unwrap().is_refused()));
+    let admission = circuit.admit_as_told(admitted, never, || None).unwrap();
+    circuit.record(admission, Verdict::Success, never);
+    assert_eq!(circuit.tries(398, BEGAN), 99, "400 turns were taken");
+    // What was told in an older generation holds no longer, unless it was a refusal.
+    let admitted = std::iter::from_fn(|| circuit.ask_ahead(None, || BEGAN)).find(|told| !told.is_refused()).unwrap();
+    circuit.isolate();
+    assert_eq!(circuit.admit_as_told(admitted, || BEGAN, || None).unwrap_err(), refusal(Isolated, 0));
+    assert!(circuit.ask_ahead(Some(admitted), never).unwrap().is_refused());
+}
+
+#[test]
+fn an_observing_circuit_says_what_its_ramp_would_have_refused() {
+    let circuit = ramping_while_observing();
+    let admitted: Vec<_> = (0..8).map(|_| circuit.admit(|| BEGAN, || None).unwrap()).collect();
+    assert_eq!(admitted.iter().filter(|admission| admission.is_counted()).count(), 2);
+    let refused = Refused { state: Recovering, mode: Observing, wait: 5 * SECOND };
+    assert_eq!(*circuit.observer().would_have_refused.lock().unwrap(), [refused; 6]);
+    assert_eq!((circuit.state(), circuit.observed_state(), circuit.admitted_share()), (Closed, Recovering, 1.0));
+    circuit.set_mode(Enforcing);
+    assert_eq!(circuit.observed_state(), Closed);
+}
+
+fn ramping_while_observing() -> Circuit<Log> {
+    let ramp = RampRule::new(&[0.25], 5 * SECOND);
+    let circuit = circuit(Settings { ramp, success_threshold: 1, ..OBSERVED });
+    (0..2).for_each(|_| circuit.fail(0));
+    circuit.succeed(BEGAN);
+    assert_eq!(circuit.observed_state(), Recovering);
+    circuit
+}
+
+#[test]
+fn a_ramp_that_nobody_uses_any_more_may_be_dropped() {
+    let circuit = ramping(SETTINGS);
+    assert!(!circuit.is_evictable(BEGAN + 60 * SECOND));
+    assert!(!circuit.step_is_due(BEGAN + 59 * SECOND) && circuit.step_is_due(BEGAN + 60 * SECOND));
+    assert!(circuit.is_evictable(BEGAN + 60 * SECOND + 600 * SECOND));
 }

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use super::{
+    ramp::Ramp,
     recovery_state::Recovery,
     sync::{AtomicU64, Loaded, Mutex, OnceLock, Swap},
     windows::Windows,
@@ -12,6 +13,7 @@ use super::{
 pub(super) struct TransitionState<L> {
     /// When an open circuit admits its first probe, or the earliest lease of a saturated one expires.
     pub(super) deadline: AtomicU64,
+    pub(super) ramp: Ramp,
     pub(super) recovery: Mutex<Recovery>,
     /// The windows of the last reload that changed their kind or size. Written under the lock. The previous windows are freed
     /// once no result is being counted in them.

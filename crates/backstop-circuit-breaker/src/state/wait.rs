@@ -18,7 +18,7 @@ impl Waits {
         Self { failed: 0, latest: 0, jitter: Jitter::new(seed) }
     }
 
-    /// A probe failed.
+    /// A probe failed, or a ramp.
     pub(super) const fn grow(&mut self) {
         self.failed = self.failed.saturating_add(1);
     }
@@ -52,6 +52,7 @@ impl Waits {
 #[cfg(all(test, not(backstop_loom)))]
 mod tests {
     use super::*;
+    use crate::state::settings::RampRule;
 
     const GROWING: RecoveryRule = RecoveryRule {
         first_wait: 1_000,
@@ -60,6 +61,7 @@ mod tests {
         wait_jitter: 0.0,
         success_threshold: 1,
         max_concurrent_probes: 1,
+        ramp: RampRule::NONE,
     };
 
     #[test]

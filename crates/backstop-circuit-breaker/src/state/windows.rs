@@ -92,11 +92,11 @@ impl Windows {
             }
     }
 
-    /// The word of a circuit that closes.
-    pub(super) const fn first_word(&self, generation: Generation) -> PackedState {
-        let word = PackedState::new(Phase::Closed, generation);
+    /// The word of a circuit that begins to count, closed or in a ramp.
+    pub(super) fn first_word(&self, phase: Phase, generation: Generation) -> PackedState {
+        let word = PackedState::new(phase, generation);
         let word = if matches!(self.failures, Failures::InARow) && self.ring.is_none() { word.full() } else { word };
-        if self.slow.is_some() { word.counting_slow() } else { word }
+        if phase == Phase::Closed && self.slow.is_some() { word.counting_slow() } else { word }
     }
 
     /// Whether a call that isn't slow changes nothing in the window of slow calls, if the word is full.

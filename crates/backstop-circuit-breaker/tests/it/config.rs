@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use backstop_circuit_breaker::{CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, Wait};
+use backstop_circuit_breaker::{
+    CircuitBreakerBuilder, CircuitBreakerConfig, CircuitBreakerLayer, OnDrop, Recovery, Wait,
+};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -60,6 +62,13 @@ fn every_bad_value_is_named_with_what_is_allowed() {
         (builder().probe_lease(long), "probe_lease", "86400.001s"),
         (builder().on_drop(OnDrop::FailureAfter(Duration::ZERO)), "on_drop", "0ns"),
         (builder().on_drop(OnDrop::FailureAfter(long)), "on_drop", "86400.001s"),
+        (builder().recovery(Recovery::ramp([0.5, 0.5])), "recovery", "[0.5, 0.5]"),
+        (builder().recovery(Recovery::ramp([0.1, 1.0])), "recovery", "1"),
+        (builder().recovery(Recovery::ramp([0.0])), "recovery", "0"),
+        (builder().recovery(Recovery::ramp([f64::NAN])), "recovery", "NaN"),
+        (builder().recovery(Recovery::ramp([0.1; 9])), "recovery", "9 shares"),
+        (builder().recovery(Recovery::ramp([0.1]).each(Duration::from_secs(61))), "recovery", "61s"),
+        (builder().recovery(Recovery::ramp([0.1]).each(tiny)), "recovery", "999µs"),
     ];
     for (builder, field, value) in cases {
         let error = builder.build().unwrap_err();
@@ -140,6 +149,9 @@ fn it_is_read_from_a_file() {
         "probe_lease",
         "on_drop",
         "observe_only",
+        "recovery",
+        "recovery.ramp",
+        "recovery.each",
         "wait.first",
         "wait.max",
         "slow_calls.share",

@@ -16,6 +16,7 @@ mod model;
 mod observing;
 mod presets;
 mod prober;
+mod ramp;
 mod readiness;
 mod reload;
 mod shares;

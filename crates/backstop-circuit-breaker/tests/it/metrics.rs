@@ -98,7 +98,7 @@ fn a_layer_that_is_applied_shows_its_state_once_to_each_recorder() {
         let _guard = metrics.listen();
         (0..10).for_each(|_| drop(layer.layer(())));
         assert_eq!(shown(metrics), ["circuit_breaker_state{name=upstream,state=isolated} 1"]);
-        assert_eq!(metrics.history().len(), 5, "a gauge for each state, and one for when a probe is due");
+        assert_eq!(metrics.history().len(), 6, "a gauge for each state, and one for when a probe is due");
     }
 }
 

@@ -78,12 +78,19 @@ async fn a_batch_circuit_opens_on_ten_failures_and_waits_longer_each_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_high_volume_circuit_opens_on_a_tenth_of_a_hundred_calls_and_closes_on_ten() {
+async fn a_high_volume_circuit_opens_on_a_tenth_of_a_hundred_calls_and_ramps_after_ten_probes() {
     let layer = layer(Preset::HighVolume);
     succeeds(&layer, 90).await;
     assert_eq!(fails(&layer, 10).await[8..], [Closed, Open]);
     advance(Duration::from_secs(5)).await;
-    assert_eq!(succeeds(&layer, 10).await[8..], [CircuitState::HalfOpen, Closed]);
+    assert_eq!(succeeds(&layer, 10).await[8..], [CircuitState::HalfOpen, CircuitState::Recovering]);
+    for share in [0.01, 0.05, 0.25, 0.5] {
+        assert_eq!((layer.handle().admitted_share() * 1e6).round(), share * 1e6);
+        succeeds(&layer, 1_100).await;
+        advance(Duration::from_secs(5)).await;
+        succeeds(&layer, 2).await;
+    }
+    assert_eq!(layer.handle().state(), Closed);
 }
 
 #[tokio::test(start_paused = true)]

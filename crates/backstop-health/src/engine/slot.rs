@@ -28,7 +28,7 @@ pub(crate) struct Slot {
 pub(crate) enum Source {
     /// Read every now and then.
     Sampled,
-    /// Read every now and then. `idle_since` is set while the wait of an open circuit has passed.
+    /// Read every now and then. `idle_since` is set while nothing but a call is missing for the circuit to go on.
     Circuit { name: Name, failed: ComponentState, idle_since: Option<(u64, Instant)> },
     /// Must be renewed, else it is unknown.
     Probe,
@@ -43,8 +43,9 @@ pub(crate) enum Source {
 pub(crate) enum CircuitReading {
     Closed,
     Failing(&'static str),
-    /// Open, and its wait has passed. With the circuit's generation.
-    ProbeDue(u64),
+    /// Open, and its wait has passed; or recovering, and its step has ended: only a call is missing. With the circuit's state
+    /// and generation.
+    CallDue(&'static str, u64),
     Unreadable,
 }
 
@@ -70,20 +71,20 @@ impl Slot {
     pub(crate) fn read_circuit(&mut self, now: Instant, reading: CircuitReading) {
         let Source::Circuit { name, failed, idle_since } = &mut self.source else { return };
         let failed = *failed;
-        if !matches!(reading, CircuitReading::ProbeDue(_)) {
+        if !matches!(reading, CircuitReading::CallDue(..)) {
             *idle_since = None;
         }
         let (state, what) = match reading {
             CircuitReading::Closed => return self.set(ComponentState::Healthy, None, None),
             CircuitReading::Failing(what) => (failed, what),
-            CircuitReading::ProbeDue(generation) => {
+            CircuitReading::CallDue(what, generation) => {
                 let (_, since) = *idle_since.get_or_insert((generation, now));
                 if idle_since.is_some_and(|(seen, _)| seen != generation) {
                     *idle_since = Some((generation, now));
                 } else if now >= since + IDLE_CIRCUIT {
                     return;
                 }
-                (failed, "open")
+                (failed, what)
             }
             CircuitReading::Unreadable => (ComponentState::Unknown, "unreadable"),
         };

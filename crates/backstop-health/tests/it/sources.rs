@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use backstop_circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer};
+use backstop_circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, Recovery};
 use backstop_health::{Component, ComponentState, Health, Level};
 
 use crate::common::{Clock, running, secs};
@@ -197,6 +197,42 @@ async fn a_component_is_declared_once_and_consistently() {
     assert_eq!(field(vec![Component::optional("a").backlog(0, || 0)]), "backlog");
     let health = Health::builder().component(Component::optional("a")).build().unwrap();
     assert_eq!(health.heartbeat("a").unwrap_err().field, "component");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovering_circuit_is_degraded_until_it_closes_and_unknown_without_calls() {
+    let builder = CircuitBreakerLayer::builder("ml").consecutive_failures(1).success_threshold(1).wait(secs(10));
+    let ml = builder.recovery(Recovery::ramp([0.5])).build().unwrap().handle();
+    let health = running([Component::optional("ml").circuit(ml.clone())]);
+    let clock = Clock::start();
+    let well = async || _ = ml.call(|| async { Ok::<(), std::io::Error>(()) }).await;
+    fail(&ml).await;
+    clock.at(10.0).await;
+    well().await;
+    clock.at(11.0).await;
+    assert_eq!(state(&health, "ml"), ComponentState::Degraded);
+    assert_eq!(health.view().components().next().unwrap().message(), Some("circuit ml is recovering"));
+    // Its step ends after a minute, and then nobody calls for another one.
+    clock.at(129.0).await;
+    assert_eq!(state(&health, "ml"), ComponentState::Degraded);
+    clock.at(132.0).await;
+    assert_eq!(state(&health, "ml"), ComponentState::Unknown);
+    for _ in 0..2 {
+        well().await;
+    }
+    clock.at(133.0).await;
+    assert_eq!(state(&health, "ml"), ComponentState::Healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_only_observes_is_healthy_whatever_it_would_do() {
+    let ml = circuit("ml");
+    ml.observe_only();
+    let health = running([Component::optional("ml").circuit(ml.clone())]);
+    let clock = Clock::start();
+    fail(&ml).await;
+    clock.at(1.0).await;
+    assert_eq!(state(&health, "ml"), ComponentState::Healthy);
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod inventory;
 mod metrics;
 #[cfg(all(feature = "last-known-good", feature = "metrics"))]
 mod prometheus;
+mod recovery_simulation;
 mod reload_storm;
 mod stacks;
 mod standard;

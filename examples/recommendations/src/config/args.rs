@@ -114,6 +114,7 @@ impl Args {
             ml_url: args.ml_url,
             catalog_url: args.catalog_url,
             circuit_wait: args.circuit_wait,
+            ml_recovery: Config::default().ml_recovery,
             drain: args.drain,
             jobs_dir: args.jobs_dir,
             nats_url,

@@ -22,7 +22,8 @@ async fn calls_beyond_those_that_run_and_wait_are_refused_at_once_and_others_aft
     // Accepts connections, and never answers.
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri: Uri = format!("http://{}/", hung.local_addr().unwrap()).parse().unwrap();
-    let dependency = Dependency::new(name!("hung"), http_client(), Duration::from_secs(5)).unwrap();
+    let dependency =
+        Dependency::new(name!("hung"), http_client(), Duration::from_secs(5), Recovery::at_once()).unwrap();
 
     let mut calls: Vec<_> = (0..2 * CALLS + 7).map(|_| Box::pin(dependency.get::<Value>(uri.clone()))).collect();
     let mut refused_at_once = 0;

@@ -51,6 +51,14 @@ impl Ml {
         App::with(Config { ml_url: Some(url.parse().unwrap()), circuit_wait, ..Config::on_free_ports() }).await
     }
 
+    /// The same, whose circuit recovers as it does in production.
+    async fn app_that_ramps(&self, circuit_wait: Duration) -> App {
+        let url = upstream(Router::new().fallback(Self::answer).with_state(self.clone())).await;
+        let ml_recovery = Config::default().ml_recovery;
+        let ml_url = Some(url.parse().unwrap());
+        App::with(Config { ml_url, circuit_wait, ml_recovery, ..Config::on_free_ports() }).await
+    }
+
     /// The same, with a circuit that failures have opened.
     async fn app_with_open_circuit(&self, circuit_wait: Duration) -> App {
         let app = self.app(circuit_wait).await;
@@ -99,6 +107,28 @@ async fn failures_in_a_row_among_many_good_answers_leave_the_circuit_closed() {
     // Two attempts each.
     let circuit = app.circuit("ml_service").await;
     assert_eq!([&circuit["state"], &circuit["counts"]["failures"]], [&json!("closed"), &json!(10)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_two_good_probes_the_ml_service_gets_a_growing_share_and_others_answer_the_rest() {
+    let ml = Ml::default();
+    let app = ml.app_that_ramps(WAIT).await;
+    ml.fail(true);
+    while app.circuit("ml_service").await["state"] == "closed" {
+        app.recommend("ada").await.assert_from("popular_items");
+    }
+    ml.fail(false);
+    until("the wait is over", || async { (app.circuit("ml_service").await["remaining_wait_ms"] == 0).then_some(()) })
+        .await;
+    for _ in 0..2 {
+        app.recommend("ada").await.assert_from("ml_service");
+    }
+    assert_eq!(app.circuit("ml_service").await["state"], "recovering");
+    let before = ml.calls();
+    for _ in 0..100 {
+        app.recommend("ada").await.assert_honest();
+    }
+    assert_eq!(ml.calls(), before + 1, "one of a hundred");
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,6 +62,11 @@ fn mode() -> impl Strategy<Value = CircuitMode> {
     prop_oneof![3 => Just(Enforcing), 1 => Just(Observing)]
 }
 
+fn ramp() -> impl Strategy<Value = RampRule> {
+    let shares = proptest::collection::vec(0.05..0.95_f64, 0..4);
+    (shares, 1..20u64).prop_map(|(shares, each)| RampRule::new(&shares, each * SECOND))
+}
+
 /// A window, and two numbers of calls that fit it.
 fn window() -> impl Strategy<Value = (WindowSize, u32, u32)> {
     let calls = (1..70u32).prop_flat_map(|calls| (Just(WindowSize::Calls(calls)), 1..=calls, 1..=calls));
@@ -88,8 +93,8 @@ fn settings() -> impl Strategy<Value = Settings> {
     );
     let wait = (1..20u64, 0..4u64)
         .prop_map(|(first, more)| WaitRule { max: (first + more * first) * SECOND, ..WaitRule::fixed(first * SECOND) });
-    (mode(), looks_back, wait, 1..4u32, 1..4u32, 1..20u64).prop_map(
-        |(mode, (trip, slow, window), wait, success_threshold, max_concurrent_probes, probe_lease)| Settings {
+    (mode(), looks_back, wait, 1..4u32, 1..4u32, 1..20u64, ramp()).prop_map(
+        |(mode, (trip, slow, window), wait, success_threshold, max_concurrent_probes, probe_lease, ramp)| Settings {
             mode,
             trip,
             slow,
@@ -98,6 +103,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             success_threshold,
             max_concurrent_probes,
             probe_lease: probe_lease * SECOND,
+            ramp,
             stripes: 1,
         },
     )
@@ -105,9 +111,37 @@ fn settings() -> impl Strategy<Value = Settings> {
 
 enum ModelState {
     Closed(Results, Results),
-    Open { until: Nanos },
+    Open {
+        until: Nanos,
+    },
     HalfOpen(Trial),
     Isolated,
+    /// Counts as if it were closed.
+    Ramp(Results, Results, RampStep),
+}
+
+struct RampStep {
+    number: usize,
+    /// In units of 2⁻³².
+    share: u32,
+    calls: u64,
+    finished: u32,
+    ends: Nanos,
+    ends_in_any_case: Nanos,
+}
+
+impl RampStep {
+    /// Whether the next call is one of those that its share admits.
+    fn admits(&mut self) -> bool {
+        let admitted = |calls: u64| (u64::from(self.share) * calls + (1 << 31)) >> 32;
+        let admits = admitted(self.calls + 1) > admitted(self.calls);
+        self.calls += 1;
+        admits
+    }
+
+    fn is_over(&self, now: Nanos) -> bool {
+        now >= self.ends_in_any_case || (now >= self.ends && self.finished >= 10)
+    }
 }
 
 #[derive(Default)]
@@ -196,8 +230,41 @@ impl Model {
         }
         trial.successes += counted;
         if counted > 0 && trial.successes >= self.settings.success_threshold {
-            self.close();
+            self.recover(now);
         }
+    }
+
+    /// The ramp's step with this number. `None` if there are fewer.
+    fn step(&self, number: usize, now: Nanos) -> Option<RampStep> {
+        let share = self.settings.ramp.share(number)?;
+        let (ends, ends_in_any_case) = (now + self.settings.ramp.each, now + 60 * SECOND);
+        Some(RampStep { number, share, calls: 0, finished: 0, ends, ends_in_any_case })
+    }
+
+    /// The probes have succeeded.
+    fn recover(&mut self, now: Nanos) {
+        match self.step(0, now) {
+            Some(step) => self.enter(ModelState::Ramp(VecDeque::new(), VecDeque::new(), step)),
+            None => self.close(),
+        }
+    }
+
+    fn ends_step(&mut self, now: Nanos) {
+        let ModelState::Ramp(.., step) = &self.state else { return };
+        if !step.is_over(now) {
+            return;
+        }
+        let next = self.step(step.number + 1, now);
+        match (&mut self.state, next) {
+            (ModelState::Ramp(.., step), Some(next)) => *step = next,
+            _ => self.close(),
+        }
+    }
+
+    /// A call's turn in a ramp. A circuit that is closed by now admits it.
+    fn takes_turn(&mut self, now: Nanos) -> Result<(), Refused> {
+        let ModelState::Ramp(.., step) = &mut self.state else { return Ok(()) };
+        if step.admits() { Ok(()) } else { Err(refusal(Recovering, step.ends.saturating_sub(now))) }
     }
 
     fn starts_trial(&mut self, due: Nanos) {
@@ -217,6 +284,7 @@ impl Model {
     }
 
     fn admit_enforcing(&mut self, time_left: Option<Nanos>, now: Nanos) -> Result<Call, Refused> {
+        let was_trial = matches!(self.state, ModelState::HalfOpen(_));
         // A call that is refused because no permit is left checks nothing else.
         if let ModelState::HalfOpen(trial) = &self.state {
             let out = trial.leases.values().filter(|lease| lease.until > now).count();
@@ -225,6 +293,15 @@ impl Model {
             }
         }
         self.expire(now);
+        if let Err(refused) = self.takes_turn(now) {
+            let ModelState::Ramp(.., step) = &self.state else { return Err(refused) };
+            // The call that ended the trial doesn't look whether the ramp is over.
+            if was_trial || !step.is_over(now) {
+                return Err(refused);
+            }
+            self.ends_step(now);
+            self.takes_turn(now)?;
+        }
         let hold = self.wait + self.wait / 4;
         let is_hurried = time_left.is_some_and(|time_left| time_left < self.too_short);
         match self.state {
@@ -237,7 +314,7 @@ impl Model {
                 return Err(refusal(HalfOpen, 0));
             }
             ModelState::Isolated => return Err(refusal(Isolated, 0)),
-            ModelState::HalfOpen(_) | ModelState::Closed(..) => {}
+            ModelState::HalfOpen(_) | ModelState::Closed(..) | ModelState::Ramp(..) => {}
         }
         if let ModelState::HalfOpen(trial) = &mut self.state {
             let until = now + self.settings.probe_lease;
@@ -254,7 +331,11 @@ impl Model {
         if self.settings.mode == Observing {
             return None;
         }
+        let was_trial = matches!(self.state, ModelState::HalfOpen(_));
         self.expire(now);
+        if !was_trial {
+            self.ends_step(now);
+        }
         let (supplied, quiet_from) = match &self.state {
             ModelState::Open { until } if *until <= now => (0, Some(until + self.wait)),
             ModelState::HalfOpen(trial) => {
@@ -300,7 +381,7 @@ impl Model {
             return;
         }
         let opens = match &mut self.state {
-            ModelState::Closed(results, slow_calls) => {
+            ModelState::Closed(results, slow_calls) | ModelState::Ramp(results, slow_calls, _) => {
                 match verdict {
                     Verdict::Success => results.push_back((now, false)),
                     Verdict::Failure => results.push_back((now, true)),
@@ -341,14 +422,17 @@ impl Model {
                 trial.successes += u32::from(counts);
                 let failed = verdict == Verdict::Failure || (succeeded && slow);
                 if !failed && counts && trial.successes >= self.settings.success_threshold {
-                    return self.close();
+                    return self.recover(now);
                 }
                 failed
             }
             ModelState::Open { .. } | ModelState::Isolated => false,
         };
+        if let ModelState::Ramp(.., step) = &mut self.state {
+            step.finished += 1;
+        }
         if opens {
-            if matches!(self.state, ModelState::HalfOpen(_)) {
+            if matches!(self.state, ModelState::HalfOpen(_) | ModelState::Ramp(..)) {
                 self.failed += 1;
             }
             let WaitRule { first, max, .. } = self.settings.wait;
@@ -373,8 +457,21 @@ impl Model {
         let are_others = windows(settings) != windows(self.settings);
         let mode = self.settings.mode;
         self.settings = Settings { mode, ..settings };
-        if are_others && self.observed_state() == Closed {
-            self.enter(ModelState::Closed(VecDeque::new(), VecDeque::new()));
+        if are_others {
+            match &mut self.state {
+                ModelState::Closed(results, slow_calls) => {
+                    results.clear();
+                    slow_calls.clear();
+                    self.generation += 1;
+                }
+                ModelState::Ramp(results, slow_calls, step) => {
+                    results.clear();
+                    slow_calls.clear();
+                    step.finished = 0;
+                    self.generation += 1;
+                }
+                ModelState::Open { .. } | ModelState::HalfOpen(_) | ModelState::Isolated => {}
+            }
         }
         self.switch(settings.mode);
     }
@@ -394,7 +491,7 @@ impl Model {
 
     fn state(&self) -> CircuitState {
         match (self.settings.mode, self.observed_state()) {
-            (Observing, Open | HalfOpen) => Closed,
+            (Observing, Open | HalfOpen | Recovering) => Closed,
             (_, state) => state,
         }
     }
@@ -405,12 +502,13 @@ impl Model {
             ModelState::Open { .. } => Open,
             ModelState::HalfOpen(_) => HalfOpen,
             ModelState::Isolated => Isolated,
+            ModelState::Ramp(..) => Recovering,
         }
     }
 
     fn counted(&self, now: Nanos) -> Counted {
         match &self.state {
-            ModelState::Closed(results, slow_calls) => {
+            ModelState::Closed(results, slow_calls) | ModelState::Ramp(results, slow_calls, _) => {
                 let window = self.settings.window;
                 let hits = |results| left(results, window, now).filter(|hit| *hit).count() as u32;
                 let in_a_row = self.settings.trip.in_a_row().map_or(0, |_| run(results));
@@ -450,7 +548,8 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let would_refuse = circuit.would_refuse(|| now);
                 let (real, modelled) = (circuit.admit(|| now, || time_left), model.admit(time_left, now));
                 // Only the call itself knows how much time it has left.
-                if would_refuse.is_some() || time_left.is_none() {
+                let takes_turns = matches!(real, Err(Refused { state: Recovering, .. }));
+                if would_refuse.is_some() || time_left.is_none() && !takes_turns {
                     prop_assert_eq!(would_refuse.as_ref(), real.as_ref().err());
                 }
                 prop_assert_eq!(circuit.observer().would_have_refused.lock().unwrap().len(), model.would_have_refused);
@@ -523,6 +622,9 @@ fn agree(settings: Settings, steps: Vec<Step>) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    // 100,000 steps.
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
     #[test]
     fn it_does_what_a_sequential_model_does(
         settings in settings(),
