@@ -15,6 +15,7 @@ use crate::edge::Edge;
 use crate::metrics;
 use crate::orders::{Orders, order};
 use crate::problem::{Problem, method_not_allowed, not_found};
+use crate::rates::{Rates, exchange_rate};
 use crate::recommender::Recommender;
 use crate::sources::Item;
 use crate::user_id::{UserId, no_user_id};
@@ -23,7 +24,13 @@ use crate::user_id::{UserId, no_user_id};
 ///
 /// # Errors
 /// [`ConfigError`] if a layer's configuration is invalid, which the current one isn't.
-pub fn app(recommender: Recommender, orders: &Orders, edge: &Edge, health: &Health) -> Result<Router, ConfigError> {
+pub fn app(
+    recommender: Recommender,
+    orders: &Orders,
+    rates: Rates,
+    edge: &Edge,
+    health: &Health,
+) -> Result<Router, ConfigError> {
     let around_all = ServiceBuilder::new()
         // Outermost, so that it sees every degradation reported during the request, and so that nothing changes its
         // `Cache-Control`: a degraded answer must not be cached as a good one.
@@ -36,6 +43,7 @@ pub fn app(recommender: Recommender, orders: &Orders, edge: &Edge, health: &Heal
         .route("/api/dashboard/{user_id}", get(dashboard).with_state(Dashboard::new(recommender.clone())?))
         .route("/api/dashboard/", get(async || no_user_id()))
         .with_state(recommender)
+        .route("/api/exchange-rates/{currency}", get(exchange_rate).with_state(rates))
         .route("/api/orders", post(order).with_state(orders.clone()))
         .layer(around_all)
         .merge(orders.job_routes())
@@ -69,7 +77,7 @@ async fn recommend(State(recommender): State<Recommender>, user: UserId) -> Resu
 
 /// Unreachable while the chain ends with a source that can't fail. Keep it if your chain ends differently.
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
-fn exhausted(failed: AllProvidersFailed) -> Response {
+pub(crate) fn exhausted(failed: AllProvidersFailed) -> Response {
     let mut response = Problem::new(StatusCode::SERVICE_UNAVAILABLE, failed.rejection().to_string()).into_response();
     if let Some(wait) = failed.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));

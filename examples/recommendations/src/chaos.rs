@@ -1,13 +1,32 @@
 //! The upstreams, and the simulated ones that can be broken.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::BaseUrl;
 use crate::upstream::{Simulated, Upstream};
 
-/// All upstreams.
+/// All upstreams, and the store of remembered answers.
 #[derive(Debug, Clone)]
-pub struct Chaos(Arc<[(Upstream, Place)]>);
+pub struct Chaos {
+    places: Arc<[(Upstream, Place)]>,
+    store: StoreSwitch,
+}
+
+/// Breaks and mends the store of remembered answers. Clones are one switch.
+#[derive(Debug, Clone, Default)]
+pub struct StoreSwitch(Arc<AtomicBool>);
+
+impl StoreSwitch {
+    /// While it is down, the store has no answers.
+    pub fn set_down(&self, is_down: bool) {
+        self.0.store(is_down, Ordering::Relaxed);
+    }
+
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if self.0.load(Ordering::Relaxed) { Err("simulated: the store is down") } else { Ok(()) }
+    }
+}
 
 /// An upstream's place.
 #[derive(Debug, Clone)]
@@ -20,14 +39,20 @@ pub enum Place {
 }
 
 impl Chaos {
-    pub(crate) fn new(places: impl IntoIterator<Item = (Upstream, Place)>) -> Self {
-        Self(places.into_iter().collect())
+    pub(crate) fn new(places: impl IntoIterator<Item = (Upstream, Place)>, store: StoreSwitch) -> Self {
+        Self { places: places.into_iter().collect(), store }
+    }
+
+    /// The store of remembered answers.
+    #[must_use]
+    pub const fn store(&self) -> &StoreSwitch {
+        &self.store
     }
 
     /// The place of this upstream.
     #[must_use]
     pub fn place(&self, upstream: Upstream) -> Option<&Place> {
-        self.0.iter().find_map(|(known, place)| (*known == upstream).then_some(place))
+        self.places.iter().find_map(|(known, place)| (*known == upstream).then_some(place))
     }
 
     /// This upstream, if it is simulated.
@@ -41,7 +66,7 @@ impl Chaos {
 
     /// All simulated upstreams.
     pub fn all_simulated(&self) -> impl Iterator<Item = &Simulated> {
-        self.0.iter().filter_map(|(_, place)| match place {
+        self.places.iter().filter_map(|(_, place)| match place {
             Place::Simulated(simulated) => Some(simulated),
             Place::Real(_) => None,
         })

@@ -40,6 +40,8 @@ pub struct Config {
     pub nats_url: Option<StoreUrl>,
     /// The Redis server by which instances share flags and views of health; `None` keeps them in this process.
     pub redis_url: Option<StoreUrl>,
+    /// How many connections the app accepts at the same time; `None` for as many as the limit of open files allows, at most 10,000.
+    pub max_connections: Option<usize>,
     /// The name of this instance in what it shares. `None` makes one up.
     pub instance: Option<Name>,
     /// The header in which a proxy sends the caller's deadline. Only for a proxy that sets it on every request.
@@ -92,6 +94,7 @@ impl Default for Config {
             jobs_dir: None,
             nats_url: None,
             redis_url: None,
+            max_connections: None,
             instance: None,
             trusted_deadline: None,
             admin_token: None,

@@ -137,7 +137,16 @@ impl fmt::Debug for Dependency {
     }
 }
 
-async fn get<T: DeserializeOwned>(service: Service, uri: Uri) -> Result<T, BoxError> {
+/// Gets `uri` without any layer, for a guard around it, and parses the answer.
+pub(crate) async fn get_json<T: DeserializeOwned>(client: HttpClient, uri: Uri) -> Result<T, BoxError> {
+    get(service_fn(move |request| call(client.clone(), request)), uri).await
+}
+
+async fn get<T, S>(service: S, uri: Uri) -> Result<T, BoxError>
+where
+    T: DeserializeOwned,
+    S: tower::Service<Request<Empty<Bytes>>, Response = Response<Body>, Error = BoxError>,
+{
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = uri;
     let mut response = service.oneshot(request).await?;
@@ -154,7 +163,7 @@ async fn get<T: DeserializeOwned>(service: Service, uri: Uri) -> Result<T, BoxEr
 
 /// An answer with another status than 200.
 #[derive(Debug)]
-struct UnexpectedStatus(StatusCode);
+pub(crate) struct UnexpectedStatus(pub(crate) StatusCode);
 
 impl fmt::Display for UnexpectedStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

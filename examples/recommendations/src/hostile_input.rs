@@ -23,7 +23,7 @@ use tower::{BoxError, ServiceExt, service_fn};
 
 use crate::admin::{self, Guard};
 use crate::app::app;
-use crate::chaos::{Chaos, Place};
+use crate::chaos::{Chaos, Place, StoreSwitch};
 use crate::circuits::Circuits;
 use crate::dependency::Dependency;
 use crate::edge::Edge;
@@ -31,6 +31,7 @@ use crate::features::features;
 use crate::health::health;
 use crate::jobs::Queues;
 use crate::orders::Orders;
+use crate::rates::Rates;
 use crate::recommender::Recommender;
 use crate::sources::fetch;
 use crate::upstream::{Ledger, Simulated, Upstream};
@@ -101,11 +102,15 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3001)
 impl Servers {
     fn start() -> Self {
         let simulated = Upstream::ALL.map(|upstream| (upstream, Simulated::start(upstream).unwrap()));
-        let [ml, catalog, payment, mail] =
-            [0, 1, 2, 3].map(|n| format!("http://{}", simulated[n].1.address()).parse().unwrap());
-        let chaos = Chaos::new(simulated.map(|(upstream, simulated)| (upstream, Place::Simulated(simulated))));
+        let [ml, catalog, payment, mail, rates, more_rates] =
+            [0, 1, 2, 3, 4, 5].map(|n| format!("http://{}", simulated[n].1.address()).parse().unwrap());
+        let chaos = Chaos::new(
+            simulated.map(|(upstream, simulated)| (upstream, Place::Simulated(simulated))),
+            StoreSwitch::default(),
+        );
         let recommender = Recommender::new(&ml, &catalog, Duration::from_secs(5)).unwrap();
         let orders = Orders::new(&payment, &mail, Queues::in_memory().unwrap(), Duration::from_secs(5)).unwrap();
+        let rates = Rates::new(&rates, &more_rates, Duration::from_secs(5)).unwrap();
         let circuits = Circuits::new([CircuitBreakerLayer::new(name!("ml_service")).handle()]);
         let health = health(&circuits, [], Duration::ZERO).unwrap();
         let features = features(&health, None).unwrap();
@@ -118,6 +123,7 @@ impl Servers {
             app: app(
                 recommender,
                 &orders,
+                rates,
                 &Edge::new(Some(DeadlineHeader::EnvoyExpectedRqTimeoutMs)).unwrap(),
                 &health,
             )

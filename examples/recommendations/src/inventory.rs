@@ -20,7 +20,7 @@ pub(crate) fn inventory(
     features: &Features,
     health: &Health,
 ) -> Inventory {
-    let inventory = Upstream::ALL.into_iter().map(dependency).fold(Inventory::new(), Inventory::depends_on);
+    let inventory = Upstream::ALL.into_iter().filter_map(dependency).fold(Inventory::new(), Inventory::depends_on);
     let inventory = orders.register(recommender.register(sources.register(edge.register(inventory))));
     inventory
         .register_all(features.handle().components())
@@ -37,12 +37,14 @@ pub(crate) fn inventory(
         )
 }
 
-/// The name that the layers have around calls of this upstream.
-fn dependency(upstream: Upstream) -> Name {
-    match upstream {
+/// The name that the layers have around calls of this upstream. The APIs of exchange rates aren't registered yet.
+fn dependency(upstream: Upstream) -> Option<Name> {
+    let name = match upstream {
         Upstream::Ml => name!("ml_service"),
         Upstream::Catalog => name!("popular_items"),
         Upstream::Payment => name!("payment_service"),
         Upstream::Mail => name!("mail_service"),
-    }
+        Upstream::Rates | Upstream::MoreRates => return None,
+    };
+    Some(name)
 }

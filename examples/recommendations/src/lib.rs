@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `recommender.rs` | the chain of sources, their order, and their time limit |
 //! | `sources.rs` | the sources: a call to a service, or a remembered answer of the same user |
+//! | `rates.rs` | the other style: a chain in a handler, with a guard around each client |
 //! | `dashboard.rs` | a page of several parts: which one it needs, what replaces the others, and what is `null` |
 //! | `orders.rs` | an order that is charged, else queued, and never charged twice; an e-mail that is queued |
 //! | `jobs.rs` | the queues: what is stored, and what their workers do |
@@ -31,6 +32,7 @@ mod dashboard;
 mod dependency;
 mod edge;
 mod features;
+mod hardening;
 mod health;
 mod inventory;
 mod jobs;
@@ -38,6 +40,7 @@ mod metrics;
 mod orders;
 mod page;
 mod problem;
+mod rates;
 mod recommender;
 mod server;
 mod sources;
@@ -49,13 +52,14 @@ mod user_id;
 mod hostile_input;
 
 pub use self::app::app;
-pub use self::chaos::{Chaos, Place};
+pub use self::chaos::{Chaos, Place, StoreSwitch};
 pub use self::circuits::Circuits;
 pub use self::config::{AdminToken, Args, BaseUrl, Config, ConfigError, LogFormat, StoreUrl, ValueError};
 pub use self::edge::Edge;
 pub use self::jobs::Queues;
 pub use self::orders::Orders;
 pub use self::problem::Problem;
+pub use self::rates::{Currency, Rate, Rates};
 pub use self::recommender::Recommender;
 pub use self::server::{Running, StartError, start};
 pub use self::sources::Item;

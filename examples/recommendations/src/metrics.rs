@@ -18,6 +18,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// The exporter. A process has one recorder, so apps in the same process, as in tests, share it.
 static EXPORTER: OnceLock<PrometheusHandle> = OnceLock::new();
 
+/// Connections that were refused because there were too many.
+pub(crate) const CONNECTIONS_REFUSED: &str = "http_connections_refused_total";
+
 fn exporter() -> &'static PrometheusHandle {
     EXPORTER.get_or_init(|| {
         // With the same buckets everywhere, histograms can be added up over instances. Summaries can't.
@@ -30,6 +33,10 @@ fn exporter() -> &'static PrometheusHandle {
         // If the process has another recorder, that one has the metrics, and the page stays empty.
         if metrics::set_global_recorder(recorder).is_ok() {
             backstop::describe_metrics();
+            metrics::describe_counter!(
+                CONNECTIONS_REFUSED,
+                "Connections that were refused because there were too many"
+            );
         }
         handle
     })

@@ -9,6 +9,8 @@ use backstop::{
     name,
 };
 
+use tower::BoxError;
+
 use crate::circuits::Circuits;
 use crate::config::BaseUrl;
 use crate::dependency::ClassifyCall;
@@ -37,8 +39,9 @@ impl Recommender {
 
     /// Creates a recommender that asks these sources.
     pub(crate) fn from_sources(sources: Sources) -> Result<Self, ConfigError> {
-        let Sources { ml, remembered, catalog, circuits } = sources;
+        let Sources { ml, remembered, store, catalog, circuits } = sources;
         let popular = catalog.clone();
+        let remembered = remembered.provider();
 
         // The time is shared: the first of four sources has 200 of the 800 ms, and the others get what it doesn't use. So the
         // last source answers in time even if the first three hang.
@@ -49,7 +52,13 @@ impl Recommender {
             // off, as it does while its circuit is open: then the next source answers, with its label.
             .provider(Provider::from_fn(name!("ml_service"), move |user| ml.clone().recommend(user)))
             // This user's last good answer. It has an age, so it is `stale`.
-            .provider(Provider::from_fn(name!("cached"), remembered.provider()))
+            .provider(Provider::from_fn(name!("cached"), move |user| {
+                let (is_up, answer) = (store.check(), remembered(user));
+                async move {
+                    is_up.map_err(BoxError::from)?;
+                    answer.await.map_err(BoxError::from)
+                }
+            }))
             // Popular items aren't personal, so this and the next source are `degraded`.
             .provider(Provider::value(name!("popular_items"), move || popular.clone().recommend()))
             // Always answers, without I/O. Every chain should end with such a source.

@@ -1,32 +1,42 @@
 //! Starts the upstreams, the app and the admin listener.
 
-use std::error::Error;
-use std::fmt;
+mod error;
+mod listener;
+
 use std::io;
 use std::net::SocketAddr;
 
-use axum::Router;
-use backstop::deferred::StoreError;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::map_response;
 use backstop::{Drain, Health, Inventory, Name, RedisStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+pub use self::error::StartError;
 use crate::admin::{self, Guard};
 use crate::app::app;
 use crate::chaos::{Chaos, Place};
 use crate::circuits::Circuits;
-use crate::config::{BaseUrl, Config, ConfigError};
+use crate::config::{BaseUrl, Config};
 use crate::edge::Edge;
 use crate::features::features;
+use crate::hardening::harden;
 use crate::health::health;
 use crate::inventory::inventory;
 use crate::jobs::Queues;
 use crate::orders::Orders;
 use crate::page;
+use crate::rates::Rates;
 use crate::recommender::Recommender;
 use crate::sources::Sources;
 use crate::upstream::{Simulated, Upstream};
 use crate::{metrics, stores};
+
+/// The largest request body of the app. Orders are smaller.
+const LARGEST_BODY: usize = 16 * 1024;
+
+/// How many connections the admin listener accepts.
+const OPERATORS: usize = 100;
 
 /// The running app. Dropping it stops it at once; [`serve`](Self::serve) runs it until it has drained.
 #[derive(Debug)]
@@ -40,65 +50,6 @@ pub struct Running {
     servers: JoinSet<()>,
     /// Work without an end of its own.
     _background: JoinSet<()>,
-}
-
-/// An error that kept the app from starting.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The configuration is unsafe.
-    Config(ConfigError),
-    /// A layer's configuration is invalid.
-    Layer(backstop::ConfigError),
-    /// The app can't listen on an address.
-    Listen {
-        /// The option that set the address.
-        option: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// The cause.
-        error: io::Error,
-    },
-    /// A simulated upstream didn't start.
-    Upstream(io::Error),
-    /// A shared store's address can't be used.
-    Store {
-        /// The option that set the address.
-        option: &'static str,
-        /// The cause.
-        error: String,
-    },
-    /// The file of a queue can't be opened.
-    Jobs(StoreError),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => error.fmt(f),
-            Self::Layer(error) => error.fmt(f),
-            Self::Listen { option, address, error } => {
-                write!(f, "can't listen on {address}: {error}; use {option} to choose another address")
-            }
-            Self::Upstream(error) => write!(f, "can't start a simulated upstream: {error}"),
-            Self::Store { option, error } => write!(f, "can't use the server of {option}: {error}"),
-            Self::Jobs(error) => {
-                write!(f, "can't open the queued jobs: {error}; use --jobs-dir to choose another directory")
-            }
-        }
-    }
-}
-
-impl Error for StartError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Config(error) => Some(error),
-            Self::Layer(error) => Some(error),
-            Self::Listen { error, .. } | Self::Upstream(error) => Some(error),
-            Self::Jobs(error) => Some(&**error),
-            Self::Store { .. } => None,
-        }
-    }
 }
 
 /// Starts everything, and returns once both listeners accept connections.
@@ -116,17 +67,21 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (catalog_url, catalog) = place(Upstream::Catalog, config.catalog_url)?;
     let (payment_url, payment) = place(Upstream::Payment, None)?;
     let (mail_url, mail) = place(Upstream::Mail, None)?;
-    let places = [ml, catalog, payment, mail];
-    let chaos = Chaos::new(Upstream::ALL.into_iter().zip(places));
+    let (rates_url, rates) = place(Upstream::Rates, None)?;
+    let (more_rates_url, more_rates) = place(Upstream::MoreRates, None)?;
+    let places = [ml, catalog, payment, mail, rates, more_rates];
     let sources =
         Sources::new(&ml_url, &catalog_url, config.circuit_wait, config.ml_recovery).map_err(StartError::Layer)?;
+    let chaos = Chaos::new(Upstream::ALL.into_iter().zip(places), sources.store.clone());
+    let rates = Rates::new(&rates_url, &more_rates_url, config.circuit_wait).map_err(StartError::Layer)?;
     let queues = match &config.nats_url {
         Some(url) => Queues::shared(&stores::nats(url).await?).map_err(StartError::Layer)?,
         None => Queues::open(config.jobs_dir.as_deref()).await?,
     };
     let redis = config.redis_url.as_ref().map(stores::redis).transpose()?;
     let orders = Orders::new(&payment_url, &mail_url, queues, config.circuit_wait).map_err(StartError::Layer)?;
-    let circuits = Circuits::new(sources.circuits.iter().chain(orders.circuits()).cloned());
+    let circuits = sources.circuits.iter().chain(orders.circuits()).chain(rates.circuits());
+    let circuits = Circuits::new(circuits.cloned());
 
     let others = redis.iter().map(|_| stores::redis_component());
     let health = health(&circuits, others, config.drain).map_err(StartError::Layer)?;
@@ -135,14 +90,18 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         sources.clone().for_features(&features).and_then(Recommender::from_sources).map_err(StartError::Layer)?;
     let drain = health.drain();
     let edge = Edge::new(config.trusted_deadline).map_err(StartError::Layer)?;
-    let routes = app(recommender.clone(), &orders, &edge, &health).map_err(StartError::Layer)?;
+    let routes = app(recommender.clone(), &orders, rates, &edge, &health).map_err(StartError::Layer)?;
     let inventory = inventory(&edge, &sources, &recommender, &orders, &features, &health);
     let routes = routes.merge(page::shop(admin_address));
     let guard = Guard::new(app_address, admin_address, config.admin_token);
     let admin = admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard);
     let (mut servers, mut background) = (JoinSet::new(), JoinSet::new());
-    servers.spawn(serve(listener, routes, drain.listener_closes()));
-    servers.spawn(serve(admin_listener, admin, drain.listener_closes()));
+    let max_connections = config.max_connections.unwrap_or_else(listener::default_max_connections);
+    // Requests are small. An order that is larger isn't read to its end.
+    let routes = routes.layer(DefaultBodyLimit::max(LARGEST_BODY)).layer(map_response(harden));
+    servers.spawn(listener::serve(listener, routes, max_connections, drain.clone()));
+    // Few use it, and what the app's clients do must not keep them out.
+    servers.spawn(listener::serve(admin_listener, admin.layer(map_response(harden)), OPERATORS, drain.clone()));
     // Beside the servers, because they end by themselves, and their jobs should.
     orders.spawn_workers(&mut servers, &drain);
     background.spawn(health.run());
@@ -190,11 +149,6 @@ fn place(upstream: Upstream, configured: Option<BaseUrl>) -> Result<(BaseUrl, Pl
     let url = format!("http://{}", simulated.address());
     let url = url.parse().map_err(|error| StartError::Upstream(io::Error::other(error)))?;
     Ok((url, Place::Simulated(simulated)))
-}
-
-async fn serve(listener: TcpListener, router: Router, closes: impl Future<Output = ()> + Send + 'static) {
-    // Errors of single connections don't end it, and it returns none.
-    let _ = axum::serve(listener, router).with_graceful_shutdown(closes).await;
 }
 
 impl Running {

@@ -8,6 +8,7 @@ use http::Uri;
 use serde::{Deserialize, Serialize};
 use tower::BoxError;
 
+use crate::chaos::StoreSwitch;
 use crate::circuits::Circuits;
 use crate::config::BaseUrl;
 use crate::dependency::{Dependency, http_client};
@@ -40,6 +41,8 @@ const REMEMBERED_USERS: u64 = 10_000;
 pub(crate) struct Sources {
     pub(crate) ml: Ml,
     pub(crate) remembered: Remembered,
+    /// Breaks `remembered`, for a drill.
+    pub(crate) store: StoreSwitch,
     pub(crate) catalog: Catalog,
     pub(crate) circuits: Circuits,
 }
@@ -59,7 +62,8 @@ impl Sources {
         let remembered: Remembered =
             LastKnownValues::builder("cached").max_stale(OLDEST).max_entries(REMEMBERED_USERS).build()?;
         let ml = Ml::new(ml, ml_url, remembered.clone());
-        Ok(Self { ml, remembered, catalog: Catalog::new(catalog, catalog_url), circuits })
+        let store = StoreSwitch::default();
+        Ok(Self { ml, remembered, store, catalog: Catalog::new(catalog, catalog_url), circuits })
     }
 
     /// Lists the layers around the services, and what is remembered of one of them.

@@ -10,6 +10,8 @@ mod server;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -24,6 +26,7 @@ pub struct Simulated {
     upstream: Upstream,
     address: SocketAddr,
     fault: watch::Receiver<Fault>,
+    requests: Arc<AtomicU64>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -54,6 +57,12 @@ impl Simulated {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many requests have reached it, whatever became of them.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// Its fault.

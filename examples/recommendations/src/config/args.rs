@@ -64,6 +64,11 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_REDIS_URL", value_name = "URL", hide_env_values = true)]
     redis_url: Option<String>,
 
+    /// How many connections the app accepts at the same time; it refuses others with a 503 [default: three quarters of the limit
+    /// of open files, at most 10000]
+    #[arg(long, env = "RECOMMENDATIONS_MAX_CONNECTIONS", value_name = "NUMBER", value_parser = values::connections)]
+    max_connections: Option<usize>,
+
     /// The name of this instance in what it shares, such as its pod's name [default: made up]
     #[arg(long, env = "RECOMMENDATIONS_INSTANCE", value_name = "NAME", value_parser = values::instance)]
     instance: Option<Name>,
@@ -119,6 +124,7 @@ impl Args {
             jobs_dir: args.jobs_dir,
             nats_url,
             redis_url,
+            max_connections: args.max_connections,
             instance: args.instance,
             trusted_deadline: args.trust_expected_timeout.then_some(DeadlineHeader::EnvoyExpectedRqTimeoutMs),
             admin_token,

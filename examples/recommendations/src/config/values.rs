@@ -125,6 +125,12 @@ pub(super) fn wait(text: &str) -> Result<Duration, ValueError> {
     })
 }
 
+/// Parses a number of connections.
+pub(super) fn connections(text: &str) -> Result<usize, ValueError> {
+    let number = text.parse().ok().filter(|number| (1..=1_000_000).contains(number));
+    number.ok_or_else(|| ValueError("a number from 1 to 1000000".to_owned()))
+}
+
 /// Parses a name of an instance.
 pub(super) fn instance(text: &str) -> Result<Name, ValueError> {
     let allowed = "a letter, then up to 63 of A-Z a-z 0-9 _ . -";

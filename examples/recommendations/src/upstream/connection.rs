@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -22,8 +24,17 @@ use tokio::time::sleep;
 use super::data::{Ledger, Upstream};
 use super::fault::{Fault, FaultKind};
 
-pub(super) async fn serve(stream: TcpStream, upstream: Upstream, done: Ledger, fault: watch::Receiver<Fault>) {
-    let service = service_fn(move |request| Box::pin(answer(request, upstream, done.clone(), fault.clone())));
+pub(super) async fn serve(
+    stream: TcpStream,
+    upstream: Upstream,
+    done: Ledger,
+    fault: watch::Receiver<Fault>,
+    requests: Arc<AtomicU64>,
+) {
+    let service = service_fn(move |request| {
+        requests.fetch_add(1, Ordering::Relaxed);
+        Box::pin(answer(request, upstream, done.clone(), fault.clone()))
+    });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // Without hyper's shutdown, which would close a connection properly that must be reset.
     let ended = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;

@@ -19,6 +19,10 @@ pub enum Upstream {
     Payment,
     /// `POST /v1/emails`: sends once for an `Idempotency-Key`.
     Mail,
+    /// `GET /v1/rates/{currency}`: how much of it one euro is.
+    Rates,
+    /// The same, of another company.
+    MoreRates,
 }
 
 /// The keys for which an upstream has done something, or never will.
@@ -51,7 +55,7 @@ impl Ledger {
 
 impl Upstream {
     /// All.
-    pub const ALL: [Self; 4] = [Self::Ml, Self::Catalog, Self::Payment, Self::Mail];
+    pub const ALL: [Self; 6] = [Self::Ml, Self::Catalog, Self::Payment, Self::Mail, Self::Rates, Self::MoreRates];
 
     /// Its name in paths and in JSON.
     #[must_use]
@@ -61,6 +65,8 @@ impl Upstream {
             Self::Catalog => "catalog",
             Self::Payment => "payment",
             Self::Mail => "mail",
+            Self::Rates => "rates",
+            Self::MoreRates => "more_rates",
         }
     }
 
@@ -102,6 +108,7 @@ impl Upstream {
             },
             Self::Payment => (path == "/v1/charges").then(|| json!({ "charges": done.done() })),
             Self::Mail => (path == "/v1/emails").then(|| json!({ "emails": done.done() })),
+            Self::Rates | Self::MoreRates => rate(path.strip_prefix("/v1/rates/")?),
         }
     }
 }
@@ -110,6 +117,21 @@ impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
+}
+
+const RATES: [(&str, f64); 8] = [
+    ("AUD", 1.7712),
+    ("CAD", 1.6087),
+    ("CHF", 0.9341),
+    ("GBP", 0.8719),
+    ("JPY", 183.92),
+    ("PLN", 4.2318),
+    ("SEK", 10.7925),
+    ("USD", 1.1744),
+];
+
+fn rate(currency: &str) -> Option<Value> {
+    RATES.iter().find_map(|(known, rate)| (*known == currency).then(|| json!({ "rate": rate })))
 }
 
 const ANSWERED: usize = 10;

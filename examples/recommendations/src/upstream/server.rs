@@ -2,6 +2,8 @@
 
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +28,7 @@ struct Server {
     connections: JoinSet<()>,
     fault: watch::Sender<Fault>,
     done: Ledger,
+    requests: Arc<AtomicU64>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "a separate server, which ends when its last handle is dropped")]
@@ -41,9 +44,11 @@ pub(super) fn start(upstream: Upstream) -> io::Result<Simulated> {
         connections: JoinSet::new(),
         fault,
         done: Ledger::default(),
+        requests: Arc::default(),
     };
+    let requests = Arc::clone(&server.requests);
     tokio::spawn(server.run(inbox));
-    Ok(Simulated { upstream, address, fault: seen, commands })
+    Ok(Simulated { upstream, address, fault: seen, requests, commands })
 }
 
 impl Server {
@@ -63,7 +68,13 @@ impl Server {
                     }
                 }
                 stream = accept(self.listener.as_ref()) => {
-                    let serve = connection::serve(stream, self.upstream, self.done.clone(), self.fault.subscribe());
+                    let serve = connection::serve(
+                        stream,
+                        self.upstream,
+                        self.done.clone(),
+                        self.fault.subscribe(),
+                        Arc::clone(&self.requests),
+                    );
                     self.connections.spawn(serve);
                 }
                 Some(_) = self.connections.join_next() => {}

@@ -24,6 +24,8 @@ async fn all_upstreams_are_listed_with_their_faults() {
         { "name": "catalog", "url": url(1), "fault": "status", "rate": 0.25, "status": 502, "latency_ms": 300 },
         { "name": "payment", "url": url(2), "fault": "none", "rate": 1.0, "status": 503, "latency_ms": 300 },
         { "name": "mail", "url": url(3), "fault": "none", "rate": 1.0, "status": 503, "latency_ms": 300 },
+        { "name": "rates", "url": url(4), "fault": "none", "rate": 1.0, "status": 503, "latency_ms": 300 },
+        { "name": "more_rates", "url": url(5), "fault": "none", "rate": 1.0, "status": 503, "latency_ms": 300 },
     ] });
     assert_eq!(list, expected);
 }
@@ -31,7 +33,7 @@ async fn all_upstreams_are_listed_with_their_faults() {
 #[tokio::test(start_paused = true)]
 async fn every_fault_can_be_set_and_is_what_the_answer_and_the_list_show() {
     let app = App::start().await;
-    for upstream in ["ml", "catalog", "payment", "mail"] {
+    for upstream in ["ml", "catalog", "payment", "mail", "rates", "more_rates"] {
         for kind in FaultKind::all() {
             let fault = json!({ "fault": kind, "rate": 0.5, "status": 418, "latency_ms": 7 });
             let answer = app.admin(Method::PUT, &format!("/chaos/{upstream}"), Some(fault.clone())).await;
@@ -68,7 +70,7 @@ async fn an_upstream_that_is_not_simulated_cannot_be_broken() {
     let real = "http://127.0.0.1:9".parse().unwrap();
     let app = App::with(Config { ml_url: Some(real), ..Config::on_free_ports() }).await;
     let list = app.admin(Method::GET, "/chaos", None).await.json();
-    assert_eq!(list["upstreams"].as_array().unwrap().len(), 3);
+    assert_eq!(list["upstreams"].as_array().unwrap().len(), 5);
     let answer = app.admin(Method::PUT, "/chaos/ml", Some(json!({ "fault": "hang" }))).await;
     let problem = answer.assert_problem(404);
     assert!(problem["detail"].as_str().unwrap().contains("http://127.0.0.1:9"), "{problem}");

@@ -203,7 +203,8 @@ async fn the_admin_listener_shows_every_circuit() {
     };
     let list = app.admin(Method::GET, "/circuits", None).await;
     assert_eq!(list.status, StatusCode::OK);
-    let all = ["ml_service", "popular_items", "payment_service", "mail_service"].map(closed);
+    let all = ["ml_service", "popular_items", "payment_service", "mail_service", "primary_rates", "secondary_rates"]
+        .map(closed);
     assert_eq!(list.json(), json!({ "circuits": all }));
 
     let app = ml.app_with_open_circuit(LONG).await;

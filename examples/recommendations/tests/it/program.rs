@@ -30,6 +30,10 @@ pub(crate) fn program(options: &[&str]) -> Command {
     command
 }
 
+pub(crate) fn options_for_free_ports() -> [&'static str; 4] {
+    ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+}
+
 /// Runs it until it exits.
 pub(crate) async fn output(mut program: Command) -> Output {
     timeout(PATIENCE, program.output()).await.expect("it goes on").unwrap()
@@ -45,7 +49,7 @@ pub(crate) struct Started {
 
 impl Started {
     pub(crate) async fn start(options: &[&str]) -> Self {
-        Self::of(program(&[&["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], options].concat())).await
+        Self::of(program(&[&options_for_free_ports(), options].concat())).await
     }
 
     pub(crate) async fn of(mut program: Command) -> Self {
@@ -85,6 +89,16 @@ impl Started {
 
 pub(crate) async fn get(address: &str, path: &str) -> String {
     ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")).await
+}
+
+pub(crate) async fn set_fault(admin: &str, upstream: &str, fault: &str) {
+    let body = format!("{{\"fault\":\"{fault}\"}}");
+    let request = format!(
+        "PUT /chaos/{upstream} HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    assert!(ask(admin, &request).await.starts_with("HTTP/1.1 200 "));
 }
 
 pub(crate) async fn ask(address: &str, request: &str) -> String {
