@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstop::deferred::{Deferred, Job, JobKind, JobStore, List, MemoryJobStore, RedbJobStore};
+use backstop::deferred::{
+    Deferred, Job, JobKind, MemoryJobStore, Name, RedbJobStore, name,
+    store::{JobStore, List},
+};
 use futures_util::{StreamExt, future, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{runtime, sync::watch, time};
@@ -32,7 +35,7 @@ pub(crate) const SECTION: Section =
 struct Nothing {}
 
 impl JobKind for Nothing {
-    const KIND: &str = "nothing";
+    const KIND: Name = name!("nothing");
 }
 
 fn print_workers() {

@@ -39,7 +39,8 @@ pub(crate) enum Ended {
     Panicked,
     /// The worker stops. The job is returned, and this attempt doesn't count.
     Stopped,
-    /// The claim ran out: another worker may have the job.
+    /// The claim ran out, or another worker has the job. If the store was away and nobody has it, it is returned, and this attempt
+    /// doesn't count.
     Lost,
 }
 
@@ -70,7 +71,7 @@ where
     S: Service<Job<T>, Response = ()>,
     S::Error: Into<BoxError>,
 {
-    let Some(mut claim) = queue.claim(id, T::KIND, T::VERSION).await? else { return Ok(None) };
+    let Some(mut claim) = queue.claim(id, &T::KIND, T::VERSION).await? else { return Ok(None) };
     let ended = if *shutdown.borrow() == Shutdown::No {
         // A panic may leave the claim as it was before a renewal. It isn't used any more.
         let run = AssertUnwindSafe(read_and_run::<T, S>(queue, service, &mut claim, &mut shutdown));
@@ -93,6 +94,10 @@ where
     let ended = if is_ours { ended } else { Ended::Lost };
     queue.metrics.ended(&ended);
     telemetry::ended(queue, id, claim.record.attempts, &ended);
+    if matches!(ended, Ended::Lost) {
+        // Nobody has it if the store was away.
+        queue.give_back(&mut claim, Duration::ZERO).await;
+    }
     Ok(Some(ended))
 }
 

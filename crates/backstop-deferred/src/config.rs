@@ -5,7 +5,7 @@ use std::{borrow::Cow, error::Error, fmt, marker::PhantomData, sync::Arc, time::
 use backstop_core::{ConfigError, Name};
 use backstop_kit::Reloadable;
 
-use crate::{Deferred, JobKind, JobStore, erased_store::Bounded, queue::Queue, sealing::Sealing};
+use crate::{Deferred, JobKind, erased_store::Bounded, queue::Queue, sealing::Sealing, store::JobStore};
 
 const MIB: u64 = 1024 * 1024;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,14 +28,15 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 ///     ## store_timeout = "2s"      # 10 ms to 60 s
 ///     ## expires_after = "1day"    # 1 min to 365 days
 ///     ## keep_done = "1day"        # 1 min to 365 days
+///     ## max_done = 1000000        # 1 to 1,000,000,000 jobs
 ///     ## max_attempts = 16         # 1 to 1,000
 ///     ## first_wait = "5s"         # 10 ms to 24 h
 ///     ## max_wait = "15m"          # first_wait to 24 h
 ///     ## max_concurrent = 8        # 1 to 1,000 jobs
 ///     ## grace = "15s"             # 0 to 1 h
-///     ## max_dead = 10000          # 1 to 1,000,000 jobs
-///     ## max_dead_bytes = 268435456 # 1 MiB to 1 TiB
-///     ## keep_dead = "14days"      # 1 min to 365 days
+///     ## max_dead_letters = 10000          # 1 to 1,000,000 jobs
+///     ## max_dead_letter_bytes = 268435456 # 1 MiB to 1 TiB
+///     ## keep_dead_letters = "14days"      # 1 min to 365 days
 /// "#)?;
 /// assert_eq!(config, DeferredConfig::new("emails"));
 /// # Ok::<(), toml::de::Error>(())
@@ -60,6 +61,8 @@ pub struct DeferredConfig {
     /// See [`DeferredBuilder::keep_done`].
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub keep_done: Duration,
+    /// See [`DeferredBuilder::max_done`].
+    pub max_done: u64,
     /// See [`DeferredBuilder::max_attempts`].
     pub max_attempts: u32,
     /// See [`DeferredBuilder::first_wait`].
@@ -73,13 +76,13 @@ pub struct DeferredConfig {
     /// See [`DeferredBuilder::grace`].
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub grace: Duration,
-    /// See [`DeferredBuilder::max_dead`].
-    pub max_dead: u64,
-    /// See [`DeferredBuilder::max_dead_bytes`].
-    pub max_dead_bytes: u64,
-    /// See [`DeferredBuilder::keep_dead`].
+    /// See [`DeferredBuilder::max_dead_letters`].
+    pub max_dead_letters: u64,
+    /// See [`DeferredBuilder::max_dead_letter_bytes`].
+    pub max_dead_letter_bytes: u64,
+    /// See [`DeferredBuilder::keep_dead_letters`].
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
-    pub keep_dead: Duration,
+    pub keep_dead_letters: Duration,
 }
 
 impl DeferredConfig {
@@ -93,14 +96,15 @@ impl DeferredConfig {
             store_timeout: Duration::from_secs(2),
             expires_after: DAY,
             keep_done: DAY,
+            max_done: 1_000_000,
             max_attempts: 16,
             first_wait: Duration::from_secs(5),
             max_wait: 15 * MINUTE,
             max_concurrent: 8,
             grace: Duration::from_secs(15),
-            max_dead: 10_000,
-            max_dead_bytes: 256 * MIB,
-            keep_dead: 14 * DAY,
+            max_dead_letters: 10_000,
+            max_dead_letter_bytes: 256 * MIB,
+            keep_dead_letters: 14 * DAY,
         }
     }
 
@@ -122,14 +126,20 @@ impl DeferredConfig {
         in_range("store_timeout", self.store_timeout, ten_millis, MINUTE, "10 ms to 60 s")?;
         in_range("expires_after", self.expires_after, MINUTE, YEAR, "1 min to 365 days")?;
         in_range("keep_done", self.keep_done, MINUTE, YEAR, "1 min to 365 days")?;
+        ConfigError::check_range("max_done", self.max_done, 1..=1_000_000_000, "1 to 1000000000")?;
         ConfigError::check_range("max_attempts", self.max_attempts, 1..=1_000, "1 to 1000")?;
         in_range("first_wait", self.first_wait, ten_millis, DAY, "10 ms to 24 h")?;
         in_range("max_wait", self.max_wait, self.first_wait, DAY, "first_wait to 24 h")?;
         ConfigError::check_range("max_concurrent", self.max_concurrent, 1..=1_000, "1 to 1000")?;
         in_range("grace", self.grace, Duration::ZERO, 60 * MINUTE, "0 to 1 h")?;
-        ConfigError::check_range("max_dead", self.max_dead, 1..=1_000_000, "1 to 1000000")?;
-        ConfigError::check_range("max_dead_bytes", self.max_dead_bytes, MIB..=MIB * MIB, "1 MiB to 1 TiB")?;
-        in_range("keep_dead", self.keep_dead, MINUTE, YEAR, "1 min to 365 days")?;
+        ConfigError::check_range("max_dead_letters", self.max_dead_letters, 1..=1_000_000, "1 to 1000000")?;
+        ConfigError::check_range(
+            "max_dead_letter_bytes",
+            self.max_dead_letter_bytes,
+            MIB..=MIB * MIB,
+            "1 MiB to 1 TiB",
+        )?;
+        in_range("keep_dead_letters", self.keep_dead_letters, MINUTE, YEAR, "1 min to 365 days")?;
         Ok(name)
     }
 }
@@ -196,6 +206,17 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
         self
     }
 
+    /// The most jobs that are done and still kept: 1 to 1,000,000,000, 1,000,000 unless set. While there are as many, no new job is
+    /// [accepted](crate::NotAccepted::Full): to remove one earlier would make its key another job's.
+    ///
+    /// They are counted each second or two, so there can be as many more as end in that time, or are pending then. One takes about 300
+    /// bytes. A million within the 24 h of [`keep_done`](Self::keep_done) are 11 a second, all day long: a queue with more needs more, or
+    /// less time.
+    pub const fn max_done(mut self, jobs: u64) -> Self {
+        self.config.max_done = jobs;
+        self
+    }
+
     /// How often a job is tried: 1 to 1,000 times, 16 unless set. Then it goes to the dead letters.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.config.max_attempts = attempts;
@@ -230,20 +251,20 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
     }
 
     /// The most dead letters: 1 to 1,000,000, 10,000 unless set. While there are as many, workers take no jobs.
-    pub const fn max_dead(mut self, jobs: u64) -> Self {
-        self.config.max_dead = jobs;
+    pub const fn max_dead_letters(mut self, jobs: u64) -> Self {
+        self.config.max_dead_letters = jobs;
         self
     }
 
     /// The most bytes of dead letters together: 1 MiB to 1 TiB, 256 MiB unless set. While there are as many, workers take no jobs.
-    pub const fn max_dead_bytes(mut self, bytes: u64) -> Self {
-        self.config.max_dead_bytes = bytes;
+    pub const fn max_dead_letter_bytes(mut self, bytes: u64) -> Self {
+        self.config.max_dead_letter_bytes = bytes;
         self
     }
 
     /// How long dead letters are kept: 1 min to 365 days, 14 days unless set.
-    pub const fn keep_dead(mut self, time: Duration) -> Self {
-        self.config.keep_dead = time;
+    pub const fn keep_dead_letters(mut self, time: Duration) -> Self {
+        self.config.keep_dead_letters = time;
         self
     }
 
@@ -262,7 +283,7 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
     /// # #[derive(serde::Deserialize, serde::Serialize)]
     /// # struct Email;
     /// # impl JobKind for Email {
-    /// #     const KIND: &str = "email";
+    /// #     const KIND: Name = name!("email");
     /// # }
     /// # fn encrypt(plain: &[u8]) -> Result<Vec<u8>, std::io::Error> { Ok(plain.to_vec()) }
     /// # fn decrypt(sealed: &[u8]) -> Result<Vec<u8>, std::io::Error> { Ok(sealed.to_vec()) }
@@ -299,7 +320,6 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
     pub fn build(self) -> Result<Deferred<T>, ConfigError> {
         let Self { store, config, sealing, .. } = self;
         let name = config.check()?;
-        Name::new(T::KIND).map_err(|error| ConfigError::new("kind", error.value, error.allowed))?;
         let settings = Arc::new(Reloadable::new(config));
         let store = Box::new(Bounded { store, settings: Arc::clone(&settings) });
         Ok(Deferred::new(Queue::new(settings, name, sealing, store)))

@@ -2,15 +2,17 @@
 
 use std::{fmt, future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
+use backstop_core::Name;
 use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::{
-    Created, DeferError, DeferredConfig, DeferredHandle, Failure, JobId, JobKind, List, NotAccepted, Receipt,
-    StoreError, Stored, Unknown, Worker,
-    gate::Gate,
+    DeferError, DeferredConfig, DeferredHandle, Failure, JobId, JobKind, NotAccepted, Receipt, StoreError,
+    UnknownOutcome, Worker,
+    gate::Gates,
     queue::Queue,
     record::{Record, State},
+    store::{Created, List, StoredRecord},
 };
 
 /// How soon a full queue is worth another try.
@@ -25,7 +27,7 @@ const TRIES: usize = 3;
 /// ```
 /// use std::convert::Infallible;
 ///
-/// use backstop_deferred::{Deferred, Job, JobKind, JobState, MemoryJobStore};
+/// use backstop_deferred::{Deferred, Job, JobKind, JobState, MemoryJobStore, Name, name};
 /// use serde::{Deserialize, Serialize};
 /// use tower::service_fn;
 ///
@@ -35,14 +37,14 @@ const TRIES: usize = 3;
 /// }
 ///
 /// impl JobKind for Email {
-///     const KIND: &str = "email";
+///     const KIND: Name = name!("email");
 /// }
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), tower::BoxError> {
 /// let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).build()?;
 /// let send = service_fn(async |email: Job<Email>| {
-///     println!("to {}, once for {}", email.payload().to, email.key());
+///     println!("to {}, once for {}", email.payload().to, email.idempotency_key());
 ///     Ok::<_, Infallible>(())
 /// });
 /// let worker = tokio::spawn(emails.worker(send).run(std::future::pending()));
@@ -102,7 +104,7 @@ impl JobState {
 }
 
 /// What has become of the job of this record.
-const fn state_of(stored: &Stored, record: &Record) -> JobState {
+const fn state_of(stored: &StoredRecord, record: &Record) -> JobState {
     match record.state {
         // The store has returned it: its worker is gone.
         State::Running if matches!(stored.place.list, List::Queued) => JobState::Queued,
@@ -111,20 +113,6 @@ const fn state_of(stored: &Stored, record: &Record) -> JobState {
         State::Done => JobState::Done,
         State::Failed(failure) => JobState::Failed(failure),
     }
-}
-
-/// A job that has failed for good, without its payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeadLetter {
-    /// The job's id.
-    pub id: JobId,
-    /// Its kind.
-    pub kind: String,
-    /// How many attempts counted.
-    pub attempts: u32,
-    /// Why it is here.
-    pub failure: Failure,
 }
 
 impl<T: JobKind> Deferred<T> {
@@ -146,7 +134,7 @@ impl<T: JobKind> Deferred<T> {
 
     /// A worker that runs jobs by this service.
     pub fn worker<S>(&self, service: S) -> Worker<T, S> {
-        Worker { deferred: self.clone(), service, gate: Gate::default() }
+        Worker { deferred: self.clone(), service, gates: Gates::default() }
     }
 
     /// What became of a job. `None` if there is no such job, or it isn't known any more.
@@ -159,64 +147,14 @@ impl<T: JobKind> Deferred<T> {
 
     /// What became of a job, and the hash of its owner.
     pub(crate) async fn state_and_owner(&self, id: JobId) -> Result<Option<(JobState, Option<[u8; 32]>)>, StoreError> {
-        let known = self.record(id).await?.filter(|(stored, _)| !self.queue.is_expired(stored));
+        let known = self.queue.record(id).await?.filter(|(stored, _)| !self.queue.is_expired(stored));
         Ok(known.map(|(stored, record)| (state_of(&stored, &record), record.owner)))
     }
 
-    /// The dead letters, those that go first first, at most `limit`.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store can't tell.
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StoreError> {
-        let mut letters = Vec::new();
-        for id in self.queue.store.due(List::Dead, 0..=u64::MAX, limit).await? {
-            if let Some((_, Record { state: State::Failed(failure), kind, attempts, .. })) = self.record(id).await? {
-                letters.push(DeadLetter { id, kind, attempts, failure });
-            }
-        }
-        Ok(letters)
-    }
-
-    /// Queues a dead letter again, as if it were new: it keeps its id and key. Whether it was a dead letter.
-    ///
-    /// # Errors
-    /// [`StoreError`] if that may have happened or not.
-    pub async fn replay(&self, id: JobId) -> Result<bool, StoreError> {
-        let Some((stored, record)) = self.dead_letter(id).await? else { return Ok(false) };
-        let (accepted, expires) = self.queue.times();
-        let record = Record { state: State::Queued, attempts: 0, crashes: 0, token: 0, accepted, expires, ..record };
-        let place = self.queue.place(List::Queued, Duration::ZERO);
-        let is_queued = self.queue.store.replace(id, stored.version, record.encode(), place).await?.is_some();
-        self.queue.added.notify_one();
-        Ok(is_queued)
-    }
-
-    /// Removes a dead letter, and its key. Whether it was one.
-    ///
-    /// # Errors
-    /// [`StoreError`] if that may have happened or not.
-    pub async fn discard(&self, id: JobId) -> Result<bool, StoreError> {
-        let Some((stored, _)) = self.dead_letter(id).await? else { return Ok(false) };
-        self.queue.store.remove(id, stored.version).await
-    }
-
-    /// Shows the queue to operators, and reloads its settings.
+    /// Shows the queue and its dead letters to operators, and reloads its settings.
     #[must_use]
     pub fn handle(&self) -> DeferredHandle {
         DeferredHandle::new(Arc::clone(&self.queue))
-    }
-
-    async fn record(&self, id: JobId) -> Result<Option<(Stored, Record)>, StoreError> {
-        let stored = self.queue.store.get(id).await?;
-        Ok(stored.and_then(|stored| {
-            let record = Record::decode(stored.bytes.clone())?;
-            Some((stored, record))
-        }))
-    }
-
-    async fn dead_letter(&self, id: JobId) -> Result<Option<(Stored, Record)>, StoreError> {
-        let is_failed = |(_, record): &(Stored, Record)| matches!(record.state, State::Failed(_));
-        Ok(self.record(id).await?.filter(is_failed))
     }
 }
 
@@ -230,7 +168,7 @@ impl<T: JobKind> Deferred<T> {
 #[must_use = "a job is accepted only if this is awaited"]
 pub struct Defer {
     queue: Arc<Queue>,
-    kind: &'static str,
+    kind: Name,
     version: u32,
     /// `None` if it can't be serialized. The error isn't kept: it may contain some of the payload.
     payload: Option<Bytes>,
@@ -248,7 +186,7 @@ impl Defer {
     /// Payloads are compared as JSON, byte by byte. So a payload must be written the same each time: without a `HashMap`, and a change
     /// of its fields raises the [version](JobKind::VERSION). Payloads of different versions aren't compared: the key alone counts.
     pub fn key(mut self, principal: &str, key: &str) -> Self {
-        let parts = ["key", self.queue.name.as_str(), self.kind, principal, key].map(str::as_bytes);
+        let parts = ["key", self.queue.name.as_str(), self.kind.as_str(), principal, key].map(str::as_bytes);
         self.key = Some(self.queue.sealing.hash(&parts));
         self
     }
@@ -270,7 +208,7 @@ impl Defer {
         };
         check(payload.len(), max_payload)?;
         let id = JobId::random().map_err(|error| invalid(error.to_string()))?;
-        let fingerprint = queue.sealing.hash(&[b"payload", kind.as_bytes(), &payload]);
+        let fingerprint = queue.sealing.hash(&[b"payload", kind.as_str().as_bytes(), &payload]);
         let sealed = queue.sealing.seal(payload).map_err(|_| invalid("the payload can't be sealed".to_owned()))?;
         check(sealed.len(), max_payload + SEAL)?;
         let (accepted, expires) = queue.times();
@@ -278,7 +216,7 @@ impl Defer {
             state: State::Queued,
             attempts: 0,
             crashes: 0,
-            kind: kind.to_owned(),
+            kind: kind.to_string(),
             kind_version: version,
             token: 0,
             accepted,
@@ -287,7 +225,9 @@ impl Defer {
             owner,
             payload: sealed,
         };
-        let unknown = |error: StoreError| DeferError::Unknown(Unknown::new(queue.name.clone(), error));
+        // A store that takes none still knows what belongs to the key.
+        let max_pending = if queue.keeps_too_many_done().await { 0 } else { max_pending };
+        let unknown = |error: StoreError| DeferError::Unknown(UnknownOutcome::new(queue.name.clone(), error));
         let place = queue.place(List::Queued, Duration::ZERO);
         for _ in 0..TRIES {
             let id = match queue.store.create(id, key, record.encode(), place, max_pending).await.map_err(unknown)? {
@@ -323,7 +263,7 @@ impl IntoFuture for Defer {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async {
             let queue = Arc::clone(&self.queue);
-            let late = |_| Err(DeferError::Unknown(Unknown::new(queue.name.clone(), "the store took too long")));
+            let late = |_| Err(DeferError::Unknown(UnknownOutcome::new(queue.name.clone(), "the store took too long")));
             let limit = queue.config().store_timeout;
             let result = timeout(limit, self.accept()).await.unwrap_or_else(late);
             queue.metrics.deferred(&result);

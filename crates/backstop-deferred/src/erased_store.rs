@@ -1,11 +1,14 @@
 //! Any store, behind one type. Each call is limited in time.
 
-use std::{ops::RangeInclusive, pin::Pin, sync::Arc};
+use std::{ops::RangeInclusive, pin::Pin, sync::Arc, time::Duration};
 
 use backstop_kit::{Reloadable, StoreError, bounded};
 use bytes::Bytes;
 
-use crate::{Created, DeferredConfig, JobId, JobStore, List, Place, Stored, Totals};
+use crate::{
+    DeferredConfig, JobId,
+    store::{Created, JobStore, List, Place, StoredRecord, Totals},
+};
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
@@ -18,11 +21,13 @@ pub(crate) trait ErasedStore: Send + Sync {
         place: Place,
         max_pending: u64,
     ) -> Boxed<'_, Created>;
-    fn get(&self, id: JobId) -> Boxed<'_, Option<Stored>>;
+    fn get(&self, id: JobId) -> Boxed<'_, Option<StoredRecord>>;
     fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Boxed<'_, Option<u64>>;
     fn remove(&self, id: JobId, version: u64) -> Boxed<'_, bool>;
     fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Boxed<'_, Vec<JobId>>;
     fn oldest(&self) -> Boxed<'_, Option<u64>>;
+    fn hide(&self, id: JobId, time: Duration) -> Boxed<'_, bool>;
+    fn release(&self) -> Boxed<'_, ()>;
     fn totals(&self, list: List) -> Boxed<'_, Totals>;
 }
 
@@ -50,7 +55,7 @@ impl<S: JobStore> ErasedStore for Bounded<S> {
         self.bounded(self.store.create(id, key, bytes, place, max_pending))
     }
 
-    fn get(&self, id: JobId) -> Boxed<'_, Option<Stored>> {
+    fn get(&self, id: JobId) -> Boxed<'_, Option<StoredRecord>> {
         self.bounded(self.store.get(id))
     }
 
@@ -68,6 +73,14 @@ impl<S: JobStore> ErasedStore for Bounded<S> {
 
     fn oldest(&self) -> Boxed<'_, Option<u64>> {
         self.bounded(self.store.oldest())
+    }
+
+    fn hide(&self, id: JobId, time: Duration) -> Boxed<'_, bool> {
+        self.bounded(self.store.hide(id, time))
+    }
+
+    fn release(&self) -> Boxed<'_, ()> {
+        self.bounded(self.store.release())
     }
 
     fn totals(&self, list: List) -> Boxed<'_, Totals> {

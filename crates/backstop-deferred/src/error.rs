@@ -29,18 +29,18 @@ pub enum DeferError {
     /// the work in another way may do it twice.
     ///
     /// The error's source is a rejection that ends a fallback chain, so that no other provider is asked.
-    Unknown(Unknown),
+    Unknown(UnknownOutcome),
 }
 
 /// Why nobody knows whether a job exists.
 #[derive(Debug)]
-pub struct Unknown {
+pub struct UnknownOutcome {
     error: String,
     // Boxed, because it is large and rare.
     rejection: Box<Rejection>,
 }
 
-impl Unknown {
+impl UnknownOutcome {
     /// The job may be in the queue of this name.
     pub(crate) fn new(queue: Name, error: impl fmt::Display) -> Self {
         let rejection = Rejection::new(queue, Reason::new("job-unknown"), Outcome::failure().ending_chain());
@@ -91,7 +91,7 @@ impl fmt::Display for DeferError {
                 write!(f, "not accepted: a payload of {len} bytes; at most {max} are allowed")
             }
             Self::NotAccepted(NotAccepted::Invalid(why)) => write!(f, "not accepted: {why}"),
-            Self::Unknown(Unknown { error, .. }) => {
+            Self::Unknown(UnknownOutcome { error, .. }) => {
                 write!(f, "it isn't known whether the job was accepted: {error}")
             }
         }

@@ -60,7 +60,7 @@ impl<T: JobKind> Deferred<T> {
     ///
     /// ```
     /// use axum::{Router, body::Body, http::{Request, StatusCode}, response::IntoResponse, routing::post};
-    /// use backstop_deferred::{Deferred, JobKind, MemoryJobStore};
+    /// use backstop_deferred::{Deferred, JobKind, MemoryJobStore, Name, name};
     /// use backstop_fallback::{FallbackChain, FallbackLayer, name};
     /// # use {serde::{Deserialize, Serialize}, tower::ServiceExt};
     ///
@@ -70,7 +70,7 @@ impl<T: JobKind> Deferred<T> {
     /// }
     ///
     /// impl JobKind for Email {
-    ///     const KIND: &str = "email";
+    ///     const KIND: Name = name!("email");
     /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")]

@@ -2,6 +2,7 @@
 
 use std::{error::Error, fmt};
 
+use backstop_core::Name;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::JobId;
@@ -11,7 +12,7 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 /// A type of jobs.
 ///
 /// ```
-/// use backstop_deferred::JobKind;
+/// use backstop_deferred::{JobKind, Name, name};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Clone, Deserialize, Serialize)]
@@ -20,12 +21,23 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 /// }
 ///
 /// impl JobKind for Email {
-///     const KIND: &str = "email";
+///     const KIND: Name = name!("email");
+/// }
+/// ```
+///
+/// A name that isn't [allowed](Name) doesn't compile:
+///
+/// ```compile_fail
+/// # use backstop_deferred::{JobKind, Name, name};
+/// # #[derive(serde::Deserialize, serde::Serialize)]
+/// # struct Email;
+/// impl JobKind for Email {
+///     const KIND: Name = name!("an e-mail");
 /// }
 /// ```
 pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
-    /// The name of the kind: a [name](backstop_core::Name), which never changes.
-    const KIND: &str;
+    /// The name of the kind, which never changes.
+    const KIND: Name;
 
     /// The version of its payload, which is written with it. Raise it when an older worker can't read a new payload, or would read
     /// it wrongly: a worker leaves newer versions than its own alone, for 30 s each time and uncounted.
@@ -36,7 +48,7 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
     ///
     /// ```
     /// # use std::error::Error;
-    /// # use backstop_deferred::JobKind;
+    /// # use backstop_deferred::{JobKind, Name, name};
     /// # use serde::{Deserialize, Serialize};
     /// #[derive(Deserialize, Serialize)]
     /// struct Email {
@@ -50,7 +62,7 @@ pub trait JobKind: Serialize + DeserializeOwned + Send + 'static {
     /// }
     ///
     /// impl JobKind for Email {
-    ///     const KIND: &str = "email";
+    ///     const KIND: Name = name!("email");
     ///     const VERSION: u32 = 2;
     ///
     ///     fn from_payload(version: u32, json: &[u8]) -> Result<Self, Box<dyn Error + Send + Sync>> {
@@ -92,7 +104,7 @@ impl<T> Job<T> {
     ///
     /// It is the job's id, which the status route takes as proof that the caller may see the job, and which is logged.
     #[must_use]
-    pub fn key(&self) -> String {
+    pub fn idempotency_key(&self) -> String {
         self.id.to_string()
     }
 

@@ -24,11 +24,13 @@
 //! | … another payload | [`NotAccepted::KeyReused`] |
 //! | two workers | one of them claims a job. A worker that has lost its claim stops, and the other one decides what becomes of the job |
 //! | an attempt | is counted durably before it begins |
-//! | a worker stops while it runs a job, its service panics, or its store is away for 30 s | that is a crash: the job is claimed again after 30 s, or as soon as a file is opened again. After three crashes it becomes a dead letter |
+//! | a worker is killed while it runs a job, or its service panics | that is a crash: the job is claimed again after 30 s, or as soon as a file is opened again. After three crashes it becomes a dead letter |
+//! | the store is away for 30 s or more while a job runs | the job is stopped and runs again, and neither a crash nor an attempt is counted: [see below](#if-the-store-fails) |
 //! | a job is done | a second completion is never recorded. Its payload is erased |
 //!
 //! The record in the store is the truth, and each change of it is a compare-and-set. A job that a worker can't read, because its
-//! kind or version is unknown there, is left alone for 30 s, and that isn't counted: another worker may know it.
+//! kind or version is unknown there, is left alone for 30 s, uncounted and unwritten: another worker may know it. A worker remembers
+//! up to 10,000 of them; beyond, it puts each back for 30 s, which is a write.
 //!
 //! # Over HTTP
 //!
@@ -57,10 +59,9 @@
 //! | store | feature | a job survives |
 //! |---|---|---|
 //! | `RedbJobStore` | `redb` | a crash of the process and of the machine, but not of the disk. One process at a time has the file |
-//! | `NatsJobStore` of `backstop-nats` | | a crash of any process, and of a server if there are replicas. For any number of processes |
 //! | [`MemoryJobStore`] | | nothing: it is for tests |
 //! | `NatsJobStore` of `backstop-nats` | | a crash of any process, and with three replicas the loss of a server. For a fleet |
-//! | your own [`JobStore`] | `contract`: the tests that it must pass | what you say |
+//! | your own [`JobStore`](store::JobStore) | `contract`: the tests that it must pass | what you say |
 //!
 //! `RedbJobStore` says what survives what, what the file needs, how it is backed up, and its format.
 //!
@@ -86,15 +87,25 @@
 //!
 //! A worker runs one job at a time at first, one more after each 10 s of success, and half as many, at most once in 10 s, while 5 % or
 //! more of the attempts fail: a dependency that recovers isn't flooded. [`Permanent`] errors don't count there. It pulls the ids of jobs ahead, and asks the store again when it has used them up, when this process
-//! adds a job, and each second. With a [gate](Worker::gate), it takes no job while the circuit of what its jobs need is open.
+//! adds a job, and each second. With a [gate](Worker::gate), it takes no job while the circuit of what its jobs need is open, or [a closure](Worker::gate_fn) says so.
 //!
 //! A record that can't be read holds up no other: if it is corrupt, it goes to the dead letters as [`Failure::Malformed`]; if the
 //! store can't read it, it is left alone for a second.
 //!
 //! # Dead letters
 //!
-//! Dead letters keep their payload, can be [listed](Deferred::dead_letters), [replayed](Deferred::replay) and
-//! [discarded](Deferred::discard), and are removed after 14 days. While there are 10,000, or 256 MiB of them, workers take no jobs.
+//! Dead letters keep their payload, can be [listed](DeferredHandle::dead_letters), [replayed](DeferredHandle::replay) and
+//! [discarded](DeferredHandle::discard), and are removed after 14 days. While there are 10,000, or 256 MiB of them, workers take no jobs.
+//!
+//! # What is bounded
+//!
+//! | | by | beyond |
+//! |---|---|---|
+//! | jobs that are queued or running | `max_pending` | no job is accepted: [`NotAccepted::Full`] |
+//! | jobs that are done and kept | `max_done`, `keep_done` | the same. None is removed earlier, because its key would be free: a repeat would be done again |
+//! | dead letters | `max_dead_letters`, `max_dead_letter_bytes`, `keep_dead_letters` | workers take no jobs, so that in the end the queue is full |
+//!
+//! A repeat under a known key is answered even if the queue is full.
 //!
 //! # What the store sees
 //!
@@ -105,7 +116,11 @@
 //! # If the store fails
 //!
 //! Each call of it may take 2 s. `defer` returns [`DeferError::Unknown`]. Workers take no jobs; what becomes of a job whose attempt has
-//! ended is written again each second, for 30 s. A claim that is lost in this way counts as a crash.
+//! ended is written again each second until the store answers.
+//!
+//! A job whose claim can't be renewed for 30 s is stopped, because another worker may take it over. If nobody has when the store is
+//! back, its worker returns it, uncounted. If another worker is faster, that one counts no crash if the store was away for it, too.
+//! **What still counts as a crash** is a worker that is cut off alone for 30 s: to the others it looks as if it were killed.
 //!
 //! # Clocks
 //!
@@ -139,6 +154,8 @@
 //! | an attempt panicked | `WARN` | `id`, `attempt` |
 //! | a worker was dropped while it ran | `WARN` | |
 //! | the store fails; there are too many dead letters | `WARN`, when it begins | `error` |
+//! | so many done jobs are kept that none is accepted | `WARN`, at most once a minute | `unsaid` |
+//! | an operator replayed or discarded dead letters | `INFO` | `operation`, `who`, `reason`, `jobs`: how many |
 //! | jobs are taken again | `INFO` | |
 //! | an attempt succeeded or failed | `DEBUG` | `id`, `attempt`, `error` |
 //! | an attempt was refused; its worker stops | `DEBUG` | `id`, `error` |
@@ -156,13 +173,13 @@
 //! | `deferred_claims_lost_total` | | counter: attempts whose claim ran out, or was taken over by another worker |
 //! | `deferred_dead_letters_total` | `failure`: `permanent`, `attempts`, `crashes`, `expired`, `malformed` | counter |
 //! | `deferred_completion_seconds` | | histogram: from accepting, or replaying, a job until it is done |
-//! | `deferred_jobs` | `state`: `queued`, `running`, `dead` | gauge: how many are in the store. Set each second by each worker, from the same store. Where no worker runs any more, it keeps its last value |
+//! | `deferred_jobs` | `state`: `queued`, `running`, `dead`, `done` | gauge: how many are in the store. Set each second by each worker, from the same store. Where no worker runs any more, it keeps its last value |
 //! | `deferred_oldest_seconds` | | gauge: for how long the job has been due that waits longest. 0 if none is due. Set with `deferred_jobs` |
 //!
 //! # Operators
 //!
-//! [`Deferred::handle`] shows a queue, [reloads](DeferredHandle::reload) its settings while workers run, follows its
-//! [health](DeferredHandle#health), and implements `Inspect`. It reports to an event log when workers take no jobs, and when they
+//! [`Deferred::handle`] shows a queue, [reloads](DeferredHandle::reload) its settings while workers run, pages through its dead letters,
+//! replays and discards them, follows its [health](DeferredHandle#health), and implements `Inspect` with [operations](DeferredHandle#operations). It reports to an event log when workers take no jobs, and when they
 //! take them again.
 //!
 //! # Knobs
@@ -174,23 +191,22 @@
 //! | [`store_timeout`](DeferredBuilder::store_timeout) | 2 s | 10 ms to 60 s |
 //! | [`expires_after`](DeferredBuilder::expires_after) | 24 h | 1 min to 365 days |
 //! | [`keep_done`](DeferredBuilder::keep_done) | 24 h | 1 min to 365 days |
+//! | [`max_done`](DeferredBuilder::max_done) | 1,000,000 jobs | 1 to 1,000,000,000 |
 //! | [`max_attempts`](DeferredBuilder::max_attempts) | 16 | 1 to 1,000 |
 //! | [`first_wait`](DeferredBuilder::first_wait) | 5 s | 10 ms to 24 h |
 //! | [`max_wait`](DeferredBuilder::max_wait) | 15 min | `first_wait` to 24 h |
 //! | [`max_concurrent`](DeferredBuilder::max_concurrent) | 8 jobs | 1 to 1,000 |
 //! | [`grace`](DeferredBuilder::grace) | 15 s | 0 to 1 h |
-//! | [`max_dead`](DeferredBuilder::max_dead) | 10,000 jobs | 1 to 1,000,000 |
-//! | [`max_dead_bytes`](DeferredBuilder::max_dead_bytes) | 256 MiB | 1 MiB to 1 TiB |
-//! | [`keep_dead`](DeferredBuilder::keep_dead) | 14 days | 1 min to 365 days |
+//! | [`max_dead_letters`](DeferredBuilder::max_dead_letters) | 10,000 jobs | 1 to 1,000,000 |
+//! | [`max_dead_letter_bytes`](DeferredBuilder::max_dead_letter_bytes) | 256 MiB | 1 MiB to 1 TiB |
+//! | [`keep_dead_letters`](DeferredBuilder::keep_dead_letters) | 14 days | 1 min to 365 days |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod attempt;
 mod config;
-#[cfg(feature = "contract")]
-#[cfg_attr(docsrs, doc(cfg(feature = "contract")))]
-pub mod contract;
 mod counted;
+mod dead_letters;
 mod deferred;
 mod erased_store;
 mod error;
@@ -201,6 +217,7 @@ mod handle;
 mod http;
 mod inspect;
 mod job;
+mod job_id;
 mod memory_store;
 mod metrics;
 mod pace;
@@ -209,8 +226,9 @@ mod record;
 #[cfg(feature = "redb")]
 mod redb_store;
 mod sealing;
-mod store;
+pub mod store;
 mod telemetry;
+mod unknown_jobs;
 mod upkeep;
 mod warnings;
 mod worker;
@@ -219,17 +237,20 @@ mod worker;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-pub use backstop_core::{ConfigError, Name};
+pub use backstop_core::{ConfigError, Name, name};
 pub use backstop_kit::StoreError;
 
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use crate::http::{Accept, HttpQueue, HttpQueueBuilder, IntoJob, MalformedKey, NotQueued, idempotency_key};
 pub use config::{DeferredBuilder, DeferredConfig};
-pub use deferred::{DeadLetter, Defer, Deferred, JobState};
-pub use error::{DeferError, NotAccepted, Receipt, Unknown};
+pub use dead_letters::DeadLetter;
+pub use deferred::{Defer, Deferred, JobState};
+pub use error::{DeferError, NotAccepted, Receipt, UnknownOutcome};
+pub use gate::Admission;
 pub use handle::DeferredHandle;
 pub use job::{Job, JobKind, Permanent};
+pub use job_id::{InvalidJobId, JobId};
 pub use memory_store::MemoryJobStore;
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
@@ -238,5 +259,4 @@ pub use record::Failure;
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
 pub use redb_store::RedbJobStore;
-pub use store::{Created, InvalidJobId, JobId, JobStore, List, Place, Stored, Totals};
 pub use worker::Worker;

@@ -9,7 +9,10 @@ use std::{
 use backstop_kit::StoreError;
 use bytes::Bytes;
 
-use crate::{Created, JobId, JobStore, List, Place, Stored, Totals};
+use crate::{
+    JobId,
+    store::{Created, JobStore, List, Place, StoredRecord, Totals},
+};
 
 /// Jobs in memory, for tests: they are gone when the process ends. Clones share everything.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +29,7 @@ struct Contents {
 
 #[derive(Debug)]
 struct Entry {
-    stored: Stored,
+    stored: StoredRecord,
     key: Option<[u8; 32]>,
 }
 
@@ -49,12 +52,12 @@ impl Contents {
         let totals = self.totals.entry(place.list).or_default();
         (totals.records, totals.bytes) = (totals.records + 1, totals.bytes + bytes.len() as u64);
         self.places.insert((place, id));
-        let stored = Stored { bytes, version: self.version, place };
+        let stored = StoredRecord { bytes, version: self.version, place };
         self.records.insert(id, Entry { stored, key });
     }
 
     fn take(&mut self, id: JobId) {
-        if let Some(Entry { stored: Stored { place, bytes, .. }, .. }) = self.records.remove(&id) {
+        if let Some(Entry { stored: StoredRecord { place, bytes, .. }, .. }) = self.records.remove(&id) {
             self.places.remove(&(place, id));
             let totals = self.totals.entry(place.list).or_default();
             (totals.records, totals.bytes) = (totals.records - 1, totals.bytes - bytes.len() as u64);
@@ -100,7 +103,7 @@ impl JobStore for MemoryJobStore {
         Ok(Created::New)
     }
 
-    async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+    async fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
         Ok(self.contents().records.get(&id).map(|entry| entry.stored.clone()))
     }
 

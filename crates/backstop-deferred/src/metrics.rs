@@ -5,7 +5,7 @@ use std::time::Duration;
 use backstop_core::Name;
 use backstop_kit::telemetry::{Metric, Series};
 
-use crate::{DeferError, Failure, NotAccepted, Receipt, Totals, attempt::Ended};
+use crate::{DeferError, Failure, NotAccepted, Receipt, attempt::Ended, store::Totals};
 
 const ACCEPTED: Metric =
     Metric::counter("deferred_jobs_total", "Jobs that were to be accepted, by what became of that");
@@ -32,7 +32,7 @@ pub(crate) struct Metrics {
     claims_lost: Series,
     dead_letters: [Series; 5],
     completion: Series,
-    jobs: [Series; 3],
+    jobs: [Series; 4],
     oldest: Series,
 }
 
@@ -53,7 +53,7 @@ impl Metrics {
             claims_lost: series(&CLAIMS_LOST),
             dead_letters: Failure::ALL.map(by_failure),
             completion: series(&COMPLETION),
-            jobs: ["queued", "running", "dead"].map(by_state),
+            jobs: ["queued", "running", "dead", "done"].map(by_state),
             oldest: series(&OLDEST),
         }
     }
@@ -98,7 +98,7 @@ impl Metrics {
         self.dead_letters[failure as usize].increment();
     }
 
-    /// What was counted: queued, running, dead.
+    /// What was counted: queued, running, dead, done.
     pub(crate) fn show(&self, totals: &[Totals], oldest: Option<Duration>) {
         for (series, totals) in self.jobs.iter().zip(totals) {
             series.set(totals.records as f64);

@@ -1,7 +1,7 @@
 //! What is done to the records of a queue.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -14,13 +14,15 @@ use tokio::{
 };
 
 use crate::{
-    DeferredConfig, Failure, JobId, List, Place, Stored,
+    DeferredConfig, Failure, JobId,
     counted::Counted,
     erased_store::ErasedStore,
     metrics::Metrics,
     record::{Record, State},
     sealing::Sealing,
+    store::{List, Place, StoredRecord},
     telemetry,
+    unknown_jobs::UnknownJobs,
     warnings::Warnings,
 };
 
@@ -47,7 +49,9 @@ pub(crate) struct Queue {
     pub(crate) log: OnceLock<EventLog>,
     pub(crate) dead_letter_warnings: Warnings,
     pub(crate) lost_claim_warnings: Warnings,
+    pub(crate) too_many_done_warnings: Warnings,
     pub(crate) counted: Mutex<Counted>,
+    unknown_jobs: Mutex<UnknownJobs>,
     /// When jobs that are due too late were last asked for.
     pub(crate) asked_for_late: Mutex<Option<Instant>>,
 }
@@ -81,6 +85,8 @@ impl Queue {
             log: OnceLock::new(),
             dead_letter_warnings: Warnings::default(),
             lost_claim_warnings: Warnings::default(),
+            too_many_done_warnings: Warnings::default(),
+            unknown_jobs: Mutex::default(),
             counted: Mutex::default(),
             asked_for_late: Mutex::default(),
         }
@@ -101,7 +107,7 @@ impl Queue {
     }
 
     /// Whether a record is to be removed. Workers do so from time to time.
-    pub(crate) fn is_expired(&self, stored: &Stored) -> bool {
+    pub(crate) fn is_expired(&self, stored: &StoredRecord) -> bool {
         matches!(stored.place.list, List::Done | List::Dead) && stored.place.due <= self.clock.now()
     }
 
@@ -123,7 +129,7 @@ impl Queue {
     }
 
     /// Claims a job that is due, and counts the attempt. `None` if it isn't, or if another worker was faster.
-    pub(crate) async fn claim(&self, id: JobId, kind: &str, version: u32) -> Result<Option<Claim>, StoreError> {
+    pub(crate) async fn claim(&self, id: JobId, kind: &Name, version: u32) -> Result<Option<Claim>, StoreError> {
         let Some(stored) = self.store.get(id).await? else { return Ok(None) };
         // The claim of another worker counts from when it was renewed last.
         if !self.is_due(stored.place) {
@@ -133,7 +139,8 @@ impl Queue {
             if Record::is_newer(&stored.bytes) {
                 self.leave_alone(id, stored).await?;
             } else {
-                self.bury(id, stored.version, Record::unreadable(kind, stored.bytes), Failure::Malformed).await?;
+                self.bury(id, stored.version, Record::unreadable(kind.as_str(), stored.bytes), Failure::Malformed)
+                    .await?;
             }
             return Ok(None);
         };
@@ -141,17 +148,20 @@ impl Queue {
             self.bury(id, stored.version, record, Failure::Expired).await?;
             return Ok(None);
         }
-        if record.kind != kind || record.kind_version > version {
+        if record.kind != kind.as_str() || record.kind_version > version {
             self.leave_alone(id, stored).await?;
             return Ok(None);
         }
-        record.crashes = record.crashes.saturating_add(u32::from(record.state == State::Running));
+        // The claim of an earlier attempt has run out.
+        let was_running = record.state == State::Running;
+        let is_excused = was_running && self.counted().was_away(stored.place.due);
+        record.crashes = record.crashes.saturating_add(u32::from(was_running && !is_excused));
         if record.crashes >= MAX_CRASHES {
             self.bury(id, stored.version, record, Failure::Crashes).await?;
             return Ok(None);
         }
         (record.state, record.token) = (State::Running, random_token()?);
-        record.attempts = record.attempts.saturating_add(1);
+        record.attempts = record.attempts.saturating_add(u32::from(!is_excused)).max(1);
         let mut claim = Claim { id, record, version: stored.version, until: Instant::now() + LEASE };
         let place = self.place(List::Running, LEASE);
         let is_ours = match self.store.replace(id, stored.version, claim.record.encode(), place).await {
@@ -167,17 +177,24 @@ impl Queue {
     }
 
     /// Leaves a job to other workers, uncounted.
-    async fn leave_alone(&self, id: JobId, stored: Stored) -> Result<(), StoreError> {
+    async fn leave_alone(&self, id: JobId, stored: StoredRecord) -> Result<(), StoreError> {
         telemetry::left_alone(&self.name, id);
+        if self.store.hide(id, LEAVE_ALONE).await? || self.unknown_jobs().add(id, stored.place.due) {
+            return Ok(());
+        }
         let place = self.place(List::Queued, LEAVE_ALONE);
         self.store.replace(id, stored.version, stored.bytes, place).await.map(drop)
+    }
+
+    pub(crate) fn unknown_jobs(&self) -> MutexGuard<'_, UnknownJobs> {
+        self.unknown_jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A job that can't be claimed goes to the dead letters.
     async fn bury(&self, id: JobId, version: u64, record: Record, failure: Failure) -> Result<(), StoreError> {
         // Without the token of whoever has claimed it before: nothing that happened later is what that worker has written.
         let record = Record { state: State::Failed(failure), token: 0, ..record }.encode();
-        let place = self.place(List::Dead, self.config().keep_dead);
+        let place = self.place(List::Dead, self.config().keep_dead_letters);
         if self.store.replace(id, version, record, place).await?.is_some() {
             telemetry::failed_for_good(self, id, failure, None);
             self.buried(failure);
@@ -211,7 +228,10 @@ impl Queue {
     /// The job has failed for good.
     pub(crate) async fn fail(&self, claim: &mut Claim, failure: Failure) -> bool {
         let has_failed = self.update(claim, |record| {
-            (Record { state: State::Failed(failure), ..record }, self.place(List::Dead, self.config().keep_dead))
+            (
+                Record { state: State::Failed(failure), ..record },
+                self.place(List::Dead, self.config().keep_dead_letters),
+            )
         });
         let has_failed = has_failed.await;
         if has_failed {
@@ -259,9 +279,9 @@ impl Queue {
 
     /// Writes what becomes of a claimed job. `false` if the claim was lost: another worker has the job.
     ///
-    /// Tries again until the store answers, for as long as a claim lasts. A write whose fate was unknown is found to have happened.
+    /// Tries again until the store answers: also when the claim has run out, because as long as its token is in the record, nobody else
+    /// has claimed the job. A write whose fate was unknown is found to have happened.
     async fn update(&self, claim: &mut Claim, change: impl Fn(Record) -> (Record, Place)) -> bool {
-        let since = Instant::now();
         loop {
             let (record, place) = change(claim.record.clone());
             match self.store.replace(claim.id, claim.version, record.encode(), place).await {
@@ -274,15 +294,12 @@ impl Queue {
             }
             // Another worker has it, or an earlier write of ours has happened.
             let stored = loop {
-                if since.elapsed() >= LEASE {
-                    return false;
-                }
                 match self.store.get(claim.id).await {
                     Ok(stored) => break stored,
                     Err(_) => sleep(TRY_AGAIN).await,
                 }
             };
-            let Some(Stored { bytes, version, .. }) = stored else { return false };
+            let Some(StoredRecord { bytes, version, .. }) = stored else { return false };
             match Record::decode(bytes) {
                 Some(record) if record.token == claim.record.token && record.state == State::Running => {
                     claim.version = version;

@@ -22,7 +22,10 @@ use self::{
     tables::Tables,
     thread::{Call, Task},
 };
-use crate::{Created, JobId, JobStore, List, Place, Stored, Totals};
+use crate::{
+    JobId,
+    store::{Created, JobStore, List, Place, StoredRecord, Totals},
+};
 
 /// How long opening waits for another process to close the file, as in a rolling update.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
@@ -161,7 +164,7 @@ impl JobStore for RedbJobStore {
         self.run(move |tables| tables.create(id, key, &bytes, place, max_pending)).await
     }
 
-    async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+    async fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
         self.run(move |tables| tables.get(id)).await
     }
 

@@ -1,67 +1,25 @@
-//! The trait of stores.
+//! What the author of a store needs: the trait, what it takes and returns, and with the feature `contract` the tests that a store
+//! must pass.
+//!
+//! | | |
+//! |---|---|
+//! | [`JobStore`] | what a store does |
+//! | [`Place`], [`List`] | where a record is, and when it is due |
+//! | [`StoredRecord`], [`Created`], [`Totals`] | what a store returns |
+//! | `contract` | the tests |
+//!
+//! A store knows nothing of what is in a record. [`JobId`](crate::JobId) and [`StoreError`](crate::StoreError) are in the crate's root.
 
-use std::{fmt, ops::RangeInclusive, str::FromStr};
+#[cfg(feature = "contract")]
+#[cfg_attr(docsrs, doc(cfg(feature = "contract")))]
+pub mod contract;
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use backstop_kit::StoreError;
 use bytes::Bytes;
 
-/// The id of a job: 128 random bits, written as 32 hexadecimal digits. It can't be guessed, so that it may serve as a token.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId([u8; 16]);
-
-impl JobId {
-    /// The id with these bytes, for stores.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub const fn to_bytes(self) -> [u8; 16] {
-        self.0
-    }
-
-    pub(crate) fn random() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)?;
-        Ok(Self(bytes))
-    }
-}
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Debug for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "JobId({self})")
-    }
-}
-
-/// A text that isn't the id of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidJobId;
-
-impl fmt::Display for InvalidJobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an id has 32 hexadecimal digits")
-    }
-}
-
-impl std::error::Error for InvalidJobId {}
-
-impl FromStr for JobId {
-    type Err = InvalidJobId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidJobId> {
-        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex).ok_or(InvalidJobId)?;
-        Ok(Self(number.to_be_bytes()))
-    }
-}
+use crate::JobId;
 
 /// What a [`JobStore`] finds a record by, beside its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,7 +57,7 @@ pub enum Created {
 
 /// A record as it is stored.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredRecord {
     /// What was written.
     pub bytes: Bytes,
     /// Another number after each write of this record.
@@ -109,10 +67,14 @@ pub struct Stored {
 }
 
 /// Without the bytes, which have a payload.
-impl fmt::Debug for Stored {
+impl fmt::Debug for StoredRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bytes, version, place } = self;
-        f.debug_struct("Stored").field("len", &bytes.len()).field("version", version).field("place", place).finish()
+        f.debug_struct("StoredRecord")
+            .field("len", &bytes.len())
+            .field("version", version)
+            .field("place", place)
+            .finish()
     }
 }
 
@@ -161,7 +123,7 @@ pub trait JobStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`] if the store can't tell.
-    fn get(&self, id: JobId) -> impl Future<Output = Result<Option<Stored>, StoreError>> + Send;
+    fn get(&self, id: JobId) -> impl Future<Output = Result<Option<StoredRecord>, StoreError>> + Send;
 
     /// Replaces a record, and moves it, if it still has this version. Its new version, or `None` if it had another one.
     ///
@@ -181,8 +143,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// [`StoreError`] if the record may be removed or not.
     fn remove(&self, id: JobId, version: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// The records of a list that are due within `times`, in milliseconds since the Unix epoch: those that are due first first, at
-    /// most `limit`.
+    /// The records of a list that are due within `times`, in milliseconds since the Unix epoch: those that are due first first, those
+    /// that are due together by their ids, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`] if the store can't tell.
@@ -207,6 +169,29 @@ pub trait JobStore: Send + Sync + 'static {
             let stored = self.get(first).await?;
             Ok(stored.filter(|stored| stored.place.list == List::Queued).map(|stored| stored.place.due))
         }
+    }
+
+    /// Hides a queued record from [`due`](Self::due) of this process for `time`, and from no other, because this process can't run it.
+    /// The record isn't written. Whether it is hidden.
+    ///
+    /// By default, `false`: a worker then passes over the record by itself. **A store whose `due` takes jobs from other processes has
+    /// its own**, which gives the job back.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it isn't known whether the record is hidden.
+    fn hide(&self, _id: JobId, _time: Duration) -> impl Future<Output = Result<bool, StoreError>> + Send {
+        async { Ok(false) }
+    }
+
+    /// Gives back the jobs that [`due`](Self::due) has shown to this process, and that it hasn't begun: a worker stops, and others are
+    /// to be shown them at once. Other workers of this process may go on: they ask again.
+    ///
+    /// By default, does nothing. **A store whose `due` takes jobs from other processes has its own.**
+    ///
+    /// # Errors
+    /// [`StoreError`] if jobs may not be given back.
+    fn release(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        async { Ok(()) }
     }
 
     /// How much is in a list.

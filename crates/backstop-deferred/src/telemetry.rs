@@ -60,6 +60,18 @@ pub(crate) fn not_removed(queue: &Name, id: JobId, error: &str) {
     tracing::debug!(target: TARGET, %queue, %id, error, "a job that is kept no longer can't be removed: the store failed");
 }
 
+/// No job is accepted, at most once a minute.
+pub(crate) fn too_many_done(of: &Queue) {
+    if let Some(unsaid) = of.too_many_done_warnings.due() {
+        tracing::warn!(target: TARGET, queue = %of.name, unsaid, "too many jobs that are done are kept: no job is accepted");
+    }
+}
+
+/// An operator has asked for it.
+pub(crate) fn operated(queue: &Name, operation: &str, who: &str, reason: &str, jobs: usize) {
+    tracing::info!(target: TARGET, %queue, operation, who, reason, jobs, "an operator changed dead letters");
+}
+
 /// Workers stopped taking jobs, or take them again.
 pub(crate) fn halted(queue: &Name, halt: Option<Halt>, error: Option<&str>) {
     match halt {

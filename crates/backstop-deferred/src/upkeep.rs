@@ -6,14 +6,15 @@ use std::{
 };
 
 use backstop_kit::{StoreError, log_text};
-use futures_util::future::{join_all, try_join, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all, try_join3};
 use tokio::time::Instant;
 
 use crate::{
-    DeferredConfig, JobId, List,
+    DeferredConfig, JobId,
     counted::{Counted, Halt, StoreState},
     inspect::KIND,
     queue::Queue,
+    store::List,
     telemetry,
 };
 
@@ -23,6 +24,10 @@ const SWEPT_AT_ONCE: usize = 100;
 const PENDING: [List; 2] = [List::Running, List::Queued];
 /// Between two looks for jobs that are due too late.
 const BETWEEN_LATE: Duration = Duration::from_secs(60);
+/// How long it holds how many done jobs are kept. Longer than between two counts of a worker.
+const COUNT_DONE_AGAIN: Duration = Duration::from_secs(2);
+/// How many dead letters are shown to operators.
+const SHOWN_LETTERS: usize = 20;
 /// How long workers may show no sign of life. They do so each second.
 const NO_WORKER_AFTER: Duration = Duration::from_secs(5);
 
@@ -30,11 +35,16 @@ impl Queue {
     /// Jobs that are due: at most `limit` of each list.
     pub(crate) async fn due(&self, limit: usize) -> Vec<JobId> {
         let now = self.clock.now();
+        let (from, more) = self.unknown_jobs().position();
+        let limit = limit + more;
         // First those whose worker has stopped.
-        let due = PENDING.map(|list| self.store.due(list, 0..=now, limit));
-        match try_join(self.due_too_late(limit), try_join_all(due)).await {
-            Ok((mut due, in_time)) => {
-                due.extend(in_time.concat());
+        let running = self.store.due(List::Running, 0..=now, limit);
+        let queued = self.store.due(List::Queued, from.min(now)..=now, limit);
+        match try_join3(self.due_too_late(limit), running, queued).await {
+            Ok((mut due, running, mut queued)) => {
+                self.unknown_jobs().retain_known(&mut queued);
+                due.extend(running);
+                due.extend(queued);
                 due
             }
             Err(error) => {
@@ -74,21 +84,50 @@ impl Queue {
 
     /// Counts what is in the store.
     pub(crate) async fn count(&self) {
-        let totals = [List::Queued, List::Running, List::Dead].map(|list| self.store.totals(list));
+        let totals = [List::Queued, List::Running, List::Dead, List::Done].map(|list| self.store.totals(list));
         let now = self.clock.now();
         match try_join(try_join_all(totals), self.store.oldest()).await {
             Ok((totals, oldest)) => {
                 let oldest = oldest.filter(|due| *due <= now).map(|due| Duration::from_millis(now - due));
-                let mut counted = self.counted();
-                if let [queued, running, dead] = totals[..] {
-                    (counted.queued, counted.running, counted.dead) = (queued, running, dead);
-                }
-                (counted.oldest, counted.store) = (oldest, StoreState::Works);
-                drop(counted);
                 self.metrics.show(&totals, oldest);
+                if self.counted().update(&totals, oldest, now) {
+                    self.read_letters().await;
+                }
             }
             Err(error) => self.counted().store = failed(&error),
         }
+    }
+
+    /// Reads the dead letters that operators are shown.
+    async fn read_letters(&self) {
+        // A store that fails is seen by `count`.
+        if let Ok(letters) = self.dead_letters(None, SHOWN_LETTERS).await {
+            let mut counted = self.counted();
+            (counted.letters, counted.letters_read) = (letters, Some((Instant::now(), counted.dead.records)));
+        }
+    }
+
+    /// Whether so many done jobs are kept that none may be accepted. Counts them if no worker of this process has lately.
+    pub(crate) async fn keeps_too_many_done(&self) -> bool {
+        if self.is_time_to_count_done()
+            && let Ok(done) = self.store.totals(List::Done).await
+        {
+            self.counted().done = done;
+        }
+        let keeps_too_many = self.counted().done.records >= self.config().max_done;
+        if keeps_too_many {
+            telemetry::too_many_done(self);
+        }
+        keeps_too_many
+    }
+
+    fn is_time_to_count_done(&self) -> bool {
+        let mut counted = self.counted();
+        let is_time = counted.done_counted.is_none_or(|counted| counted.elapsed() >= COUNT_DONE_AGAIN);
+        if is_time {
+            counted.done_counted = Some(Instant::now());
+        }
+        is_time
     }
 
     pub(crate) fn counted(&self) -> MutexGuard<'_, Counted> {
@@ -103,8 +142,8 @@ impl Queue {
 
     /// Why a worker takes no job.
     fn halt_of_worker(&self) -> Option<Halt> {
-        let DeferredConfig { max_dead, max_dead_bytes, .. } = *self.config();
-        self.counted().halt(max_dead, max_dead_bytes)
+        let DeferredConfig { max_dead_letters, max_dead_letter_bytes, .. } = *self.config();
+        self.counted().halt(max_dead_letters, max_dead_letter_bytes)
     }
 
     /// A worker runs.

@@ -12,7 +12,7 @@ use backstop_core::{ConfigError, Inspect, Name};
 use backstop_kit::log_text;
 use futures_util::{
     FutureExt, StreamExt,
-    future::{Fuse, FusedFuture},
+    future::{Fuse, FusedFuture, join},
     stream::FuturesUnordered,
 };
 use tokio::{
@@ -24,7 +24,7 @@ use tower_service::Service;
 use crate::{
     Deferred, Failure, Job, JobKind,
     attempt::{Ended, Shutdown, attempt},
-    gate::{Admits, Gate},
+    gate::{Admission, Gates},
     job::BoxError,
     pace::Pace,
     telemetry,
@@ -79,7 +79,7 @@ const AHEAD: usize = 4;
 pub struct Worker<T, S> {
     pub(crate) deferred: Deferred<T>,
     pub(crate) service: S,
-    pub(crate) gate: Gate,
+    pub(crate) gates: Gates,
 }
 
 impl<T, S> Worker<T, S> {
@@ -94,13 +94,43 @@ impl<T, S> Worker<T, S> {
     /// After that, it starts slowly again. Without a gate, jobs that an open circuit refuses are claimed and returned, each again and
     /// again.
     ///
-    /// The state is read before each job is begun, when the circuit's wait has passed, and each second, through [`Inspect`].
+    /// The state is read before each job is begun, when the circuit's wait has passed, and each second, through [`Inspect`]. A worker
+    /// may have several gates: the strictest one counts.
     ///
     /// # Errors
     /// [`ConfigError`] if it doesn't show the state of one circuit.
     pub fn gate(mut self, circuit: impl Inspect + 'static) -> Result<Self, ConfigError> {
-        self.gate = Gate::new(circuit)?;
+        self.gates.add_circuit(circuit)?;
         Ok(self)
+    }
+
+    /// Asks a closure how many jobs may begin, as [`gate`](Self::gate) asks a circuit: before each job, and each second.
+    ///
+    /// It must return at once, because the worker does nothing meanwhile. If it panics, so does [`run`](Self::run).
+    ///
+    /// ```
+    /// use std::sync::{Arc, atomic::{AtomicBool, Ordering::Relaxed}};
+    /// use backstop_deferred::Admission;
+    /// # use backstop_deferred::{Deferred, Job, JobKind, MemoryJobStore, Name, name};
+    /// # #[derive(serde::Deserialize, serde::Serialize)]
+    /// # struct Email;
+    /// # impl JobKind for Email {
+    /// #     const KIND: Name = name!("email");
+    /// # }
+    /// # let send = tower::service_fn(async |_: Job<Email>| Ok::<_, std::io::Error>(()));
+    /// # let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).build()?;
+    ///
+    /// let in_maintenance = Arc::new(AtomicBool::new(false));
+    /// let gate = Arc::clone(&in_maintenance);
+    /// let worker = emails.worker(send).gate_fn(move || {
+    ///     if gate.load(Relaxed) { Admission::Pause(None) } else { Admission::All }
+    /// });
+    /// # let _ = worker;
+    /// # Ok::<(), backstop_deferred::ConfigError>(())
+    /// ```
+    pub fn gate_fn(mut self, gate: impl Fn() -> Admission + Send + Sync + 'static) -> Self {
+        self.gates.add(gate);
+        self
     }
 }
 
@@ -110,20 +140,20 @@ where
     S: Service<Job<T>, Response = ()> + Clone,
     S::Error: Into<BoxError>,
 {
-    /// Takes jobs and runs them until `shutdown` is ready: **spawn it**. Then it takes no more, and running jobs have
-    /// [`grace`](crate::DeferredBuilder::grace) to end. Those that don't are dropped and returned, uncounted. If the store fails, that
-    /// is tried for up to 30 s. So it ends within `grace` and 30 s.
+    /// Takes jobs and runs them until `shutdown` is ready: **spawn it**. Then it takes no more and gives back those that it hasn't
+    /// begun, and running jobs have [`grace`](crate::DeferredBuilder::grace) to end. Those that don't are dropped and returned,
+    /// uncounted. If the store fails, that is tried for up to 30 s. So it ends within `grace` and 30 s.
     ///
     /// All jobs run in the task that polls this: spawn several for several processors.
     ///
     /// With the drain of `backstop-health`, it stops when the drain begins, while requests are still served:
     ///
     /// ```
-    /// # use backstop_deferred::{Deferred, Job, JobKind, MemoryJobStore};
+    /// # use backstop_deferred::{Deferred, Job, JobKind, MemoryJobStore, Name, name};
     /// # #[derive(serde::Deserialize, serde::Serialize)]
     /// # struct Email;
     /// # impl JobKind for Email {
-    /// #     const KIND: &str = "email";
+    /// #     const KIND: Name = name!("email");
     /// # }
     /// use backstop_health::{Component, Health};
     ///
@@ -146,7 +176,7 @@ where
     /// Dropping it drops the running jobs, and is logged. They run again when their claims have run out, after 30 s; that counts as a
     /// crash.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { deferred, service, gate } = self;
+        let Self { deferred, service, gates } = self;
         let queue = &*deferred.queue;
         let mut dropped = WarnIfDropped(Some(&queue.name));
         let (stop, stopped) = watch::channel(Shutdown::No);
@@ -161,11 +191,11 @@ where
         // Whether there may be jobs that it hasn't asked for.
         let mut has_more = false;
         loop {
-            let admits = gate.admits();
-            if admits != Admits::All {
+            let admission = gates.admission();
+            if admission != Admission::All {
                 pace.restart();
             }
-            let is_open = queue.takes_jobs() && !matches!(admits, Admits::None(_));
+            let is_open = queue.takes_jobs() && !matches!(admission, Admission::Pause(_));
             let at_once = if is_open { pace.at_once().min(queue.config().max_concurrent) } else { 0 };
             while running.len() < at_once
                 && let Some(id) = batch.pop_front()
@@ -206,7 +236,7 @@ where
                     }
                 }
                 () = queue.added.notified(), if has_room && !has_more => has_more = true,
-                () = wait(&admits) => {}
+                () = wait(&admission) => {}
                 Some((id, ended)) = running.next() => match ended {
                     Ok(ended) => {
                         active.remove(&id);
@@ -227,7 +257,10 @@ where
             }
         }
         stop.send_replace(Shutdown::BeginNone);
-        let all = async { while running.next().await.is_some() {} };
+        // It may be about to take jobs, which it shall not keep from being given back.
+        asking.set(Fuse::terminated());
+        // What isn't given back, others take in the end.
+        let all = join(queue.store.release(), async { while running.next().await.is_some() {} });
         let mut all = pin!(all);
         if timeout(queue.config().grace, &mut all).await.is_err() {
             stop.send_replace(Shutdown::Now);
@@ -246,10 +279,10 @@ impl Drop for WarnIfDropped<'_> {
     }
 }
 
-/// Waits until a circuit may admit a job.
-async fn wait(admits: &Admits) {
-    match admits {
-        Admits::None(Some(time)) => sleep(*time).await,
+/// Waits until a gate may admit a job.
+async fn wait(admission: &Admission) {
+    match admission {
+        Admission::Pause(Some(time)) => sleep(*time).await,
         _ => pending().await,
     }
 }

@@ -11,7 +11,7 @@
 
 use std::{convert::Infallible, future::pending, time::Duration};
 
-use backstop_deferred::{Deferred, Job, JobKind};
+use backstop_deferred::{Deferred, Job, JobKind, Name, name};
 use backstop_nats::{
     NatsJobStore,
     async_nats::{Client, ConnectOptions, Subject},
@@ -32,7 +32,7 @@ const AT_ONCE: usize = 64;
 struct Nothing {}
 
 impl JobKind for Nothing {
-    const KIND: &str = "nothing";
+    const KIND: Name = name!("nothing");
 }
 
 /// What a loop does with a message.

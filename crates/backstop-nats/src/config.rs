@@ -7,6 +7,9 @@ use backstop_core::{ConfigError, Name};
 
 use crate::NatsJobStore;
 
+/// What a token of a subject may be.
+const ALLOWED: &str = "a letter, then at most 63 letters, digits, '_' or '-'";
+
 /// The settings of a [`NatsJobStore`] as plain data, for [`NatsJobStore::from_config`].
 ///
 /// The server's address and how to log in aren't among them: they are in the [`Client`].
@@ -20,6 +23,7 @@ use crate::NatsJobStore;
 /// let config: NatsJobStoreConfig = toml::from_str(r#"
 ///     name = "emails"     ## a letter, then letters, digits, '_' or '-': 64 at most
 ///     ## replicas = 1     # 1 to 5
+///     ## domain = "hub"   # none unless set: of JetStream's API
 /// "#)?;
 /// assert_eq!(config, NatsJobStoreConfig::new("emails"));
 /// # Ok::<(), toml::de::Error>(())
@@ -34,6 +38,9 @@ pub struct NatsJobStoreConfig {
     /// See [`NatsJobStoreBuilder::replicas`].
     #[cfg_attr(feature = "serde", serde(default = "one"))]
     pub replicas: u8,
+    /// See [`NatsJobStoreBuilder::domain`].
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub domain: Option<String>,
 }
 
 #[cfg(feature = "serde")]
@@ -45,14 +52,18 @@ impl NatsJobStoreConfig {
     /// The default settings under this name.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), replicas: 1 }
+        Self { name: name.into(), replicas: 1, domain: None }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
         Name::new(self.name.clone())?;
         if self.name.contains('.') {
-            let allowed = "a letter, then at most 63 letters, digits, '_' or '-'";
-            return Err(ConfigError::new("name", self.name.clone(), allowed));
+            return Err(ConfigError::new("name", self.name.clone(), ALLOWED));
+        }
+        if let Some(domain) = &self.domain
+            && (Name::new(domain.clone()).is_err() || domain.contains('.'))
+        {
+            return Err(ConfigError::new("domain", domain.clone(), ALLOWED));
         }
         ConfigError::check_range("replicas", self.replicas, 1..=5, "1 to 5").map(drop)
     }
@@ -73,6 +84,15 @@ impl NatsJobStoreBuilder {
     /// The [crate's documentation](crate#what-survives) says what a job survives.
     pub const fn replicas(mut self, replicas: u8) -> Self {
         self.config.replicas = replicas;
+        self
+    }
+
+    /// The JetStream domain that stores the queue, such as `hub` for a client of a leaf node whose hub has it: a letter, then letters,
+    /// digits, `_` or `-`, at most 64. The one of the server that the client is connected to unless set.
+    ///
+    /// In a domain, permissions have `$JS.hub.API` where the [crate's documentation](crate#what-a-deployment-must-set) has `$JS.API`.
+    pub fn domain(mut self, domain: impl Into<String>) -> Self {
+        self.config.domain = Some(domain.into());
         self
     }
 

@@ -1,7 +1,9 @@
 //! The lists of jobs that are done or dead.
 //!
 //! Each has a stream with a copy of each record, in the order in which they were moved there. As each is kept equally long, that is
-//! the order in which they are due.
+//! the order in which they are due, unless that time was changed, or clocks differ.
+
+mod reader;
 
 use std::{
     ops::RangeInclusive,
@@ -9,18 +11,23 @@ use std::{
     time::Duration,
 };
 
-use backstop_deferred::{JobId, List, StoreError, Totals};
+use backstop_deferred::{
+    JobId, StoreError,
+    store::{List, Totals},
+};
 use tokio::time::Instant;
 
+use self::reader::Reader;
 use crate::{
+    jetstream::StreamMessage,
     record::{HEAD, Record},
     streams::Streams,
 };
 
 /// How long it holds that a list is empty, or what its totals are, unless this process changes it: workers ask all the time.
 const HOLDS: Duration = Duration::from_secs(1);
-/// How long a list is read, one message after the other, until what was found is returned: half a call's time.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How often records behind one that isn't due are looked at.
+const BETWEEN_PROBES: Duration = Duration::from_secs(60);
 /// What a server with file storage adds to the length of a message: a header, and a checksum.
 const OVERHEAD: u64 = 22 + 8;
 
@@ -29,6 +36,15 @@ pub(crate) struct Copy {
     pub(crate) id: JobId,
     pub(crate) sequence: u64,
     due: u64,
+}
+
+impl Copy {
+    /// `None` if this version can't read it.
+    fn read(StreamMessage { subject, sequence, payload }: StreamMessage) -> Option<Self> {
+        let id = subject.rsplit('.').next()?.parse().ok()?;
+        let Record { due, .. } = Record::decode(payload).ok()?;
+        Some(Self { id, sequence, due })
+    }
 }
 
 #[derive(Default)]
@@ -43,6 +59,8 @@ struct Seen {
     /// When the first record is due.
     first: Option<(u64, Instant)>,
     totals: Option<(Totals, Instant)>,
+    /// When records behind the first were looked at.
+    probed: Option<Instant>,
 }
 
 fn current<T>(seen: Option<(T, Instant)>) -> Option<T> {
@@ -57,9 +75,14 @@ impl Ended {
 
     /// This process changes the list.
     pub(crate) fn changed(&self, list: List) {
-        *self.seen(list) = Seen::default();
+        let mut seen = self.seen(list);
+        *seen = Seen { probed: seen.probed, ..Seen::default() };
     }
 
+    /// The copies of records that are due within `times`, at most `limit`.
+    ///
+    /// If `times` has an end, whoever asks removes what is found: the reading stops at the first record that isn't due, and goes on
+    /// where one of some others is. Otherwise all are read.
     pub(crate) async fn due(
         &self,
         streams: &Streams,
@@ -67,37 +90,38 @@ impl Ended {
         times: &RangeInclusive<u64>,
         limit: usize,
     ) -> Result<Vec<Copy>, StoreError> {
-        if current(self.seen(list).first).is_some_and(|first| first > *times.end()) {
+        let reader = Reader { streams, list };
+        if *times.end() == u64::MAX {
+            let mut copies = reader.read(1, usize::MAX, |_| true).await?;
+            copies.retain(|copy| times.contains(&copy.due));
+            copies.sort_by_key(|copy| (copy.due, copy.id));
+            copies.truncate(limit);
+            return Ok(copies);
+        }
+        let first = current(self.seen(list).first);
+        if first.is_some_and(|first| first > *times.end()) && !self.is_time_to_probe(list) {
             return Ok(Vec::new());
         }
-        let (stream, subjects) = (streams.ended(list), streams.ended_subjects(list));
-        let (mut copies, mut next, mut is_first) = (Vec::new(), 1, true);
-        let since = Instant::now();
-        while copies.len() < limit && since.elapsed() < PATIENCE {
-            let asked = Instant::now();
-            let message = streams.jetstream.next(&stream, next, &subjects).await?;
-            let due = match message {
-                Some(message) => {
-                    next = message.sequence + 1;
-                    let id = message.subject.rsplit('.').next().and_then(|id| id.parse().ok());
-                    // What this version can't read is left alone.
-                    let (Some(id), Ok(Record { due, .. })) = (id, Record::decode(message.payload)) else { continue };
-                    if times.contains(&due) {
-                        copies.push(Copy { id, sequence: message.sequence, due });
-                    }
-                    due
-                }
-                None => u64::MAX,
-            };
-            if std::mem::take(&mut is_first) {
-                self.seen(list).first = Some((due, asked));
-            }
-            if due > *times.end() || due == u64::MAX {
-                break;
+        let (is_due, asked) = (|due| times.contains(&due), Instant::now());
+        let first = reader.next(1).await?;
+        // What this version can't read is read over.
+        let first_due = first.map_or(u64::MAX, |message| Copy::read(message).map_or(0, |copy| copy.due));
+        self.seen(list).first = Some((first_due, asked));
+        let mut copies = if first_due > *times.end() { Vec::new() } else { reader.read(1, limit, is_due).await? };
+        if copies.is_empty() && self.is_time_to_probe(list) {
+            // Jobs that ended later are due earlier if they are kept for less time.
+            match reader.first_due_behind(is_due).await? {
+                Some(sequence) => copies = reader.read(sequence, limit, is_due).await?,
+                None => self.seen(list).probed = Some(asked),
             }
         }
-        copies.sort_by_key(|copy| copy.due);
+        copies.sort_by_key(|copy| (copy.due, copy.id));
         Ok(copies)
+    }
+
+    /// Whether it is long ago that records behind the first were looked at.
+    fn is_time_to_probe(&self, list: List) -> bool {
+        self.seen(list).probed.is_none_or(|probed| probed.elapsed() >= BETWEEN_PROBES)
     }
 
     pub(crate) async fn totals(&self, streams: &Streams, list: List) -> Result<Totals, StoreError> {

@@ -65,9 +65,16 @@ impl Published {
 #[derive(Clone)]
 pub(crate) struct JetStream {
     pub(crate) client: Client,
+    /// What the subjects of JetStream's API begin with.
+    api: String,
 }
 
 impl JetStream {
+    /// The API of this domain, or of the server's own.
+    pub(crate) fn new(client: Client, domain: Option<&str>) -> Self {
+        Self { client, api: domain.map_or_else(|| "$JS.API".to_owned(), |domain| format!("$JS.{domain}.API")) }
+    }
+
     /// Publishes to a stream, if the subject's last message has this sequence number: 0 if there is none.
     pub(crate) async fn publish(
         &self,
@@ -106,7 +113,7 @@ impl JetStream {
         subject: &str,
     ) -> Result<Option<(u64, Bytes)>, StoreError> {
         self.check_connected()?;
-        let request = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
+        let request = format!("{}.DIRECT.GET.{stream}.{subject}", self.api);
         let message = self.client.request(request, Bytes::new()).await.map_err(|error| text(error.kind()))?;
         match message.status {
             Some(StatusCode::NOT_FOUND) => return Ok(None),
@@ -126,6 +133,11 @@ impl JetStream {
         subjects: &str,
     ) -> Result<Option<StreamMessage>, StoreError> {
         self.message(stream, json!({ "seq": sequence.max(1), "next_by_subj": subjects })).await
+    }
+
+    /// The message with this sequence number.
+    pub(crate) async fn at(&self, stream: &str, sequence: u64) -> Result<Option<StreamMessage>, StoreError> {
+        self.message(stream, json!({ "seq": sequence })).await
     }
 
     async fn message(&self, stream: &str, which: Value) -> Result<Option<StreamMessage>, StoreError> {
@@ -195,7 +207,7 @@ impl JetStream {
         inbox: Subject,
     ) -> Result<(), StoreError> {
         self.check_connected()?;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        let subject = format!("{}.CONSUMER.MSG.NEXT.{stream}.{consumer}", self.api);
         let request = json!({ "batch": batch, "no_wait": true }).to_string();
         Ok(self.client.publish_with_reply(subject, inbox, request.into()).await?)
     }
@@ -215,7 +227,7 @@ impl JetStream {
 
     async fn request(&self, subject: &str, request: &Value) -> Result<Value, StoreError> {
         let request = Request::new().payload(request.to_string().into());
-        self.ask(format!("$JS.API.{subject}"), request).await
+        self.ask(format!("{}.{subject}", self.api), request).await
     }
 
     async fn ask(&self, subject: String, request: Request) -> Result<Value, StoreError> {

@@ -9,13 +9,12 @@
 //!
 //! - With a single instance: `RedbJobStore` of `backstop-deferred` needs no server.
 //! - With a server that doesn't store on a disk that outlives it.
-//! - Where JetStream's API has another prefix than `$JS.API`, as for a domain behind a leaf node.
 //! - For jobs that are longer than the server's [`max_payload`](#what-a-deployment-must-set).
 //!
 //! # Example
 //!
 //! ```no_run
-//! use backstop_deferred::{Deferred, Job, JobKind};
+//! use backstop_deferred::{Deferred, Job, JobKind, Name, name};
 //! use backstop_nats::{NatsJobStore, async_nats::ConnectOptions};
 //! use serde::{Deserialize, Serialize};
 //!
@@ -25,7 +24,7 @@
 //! }
 //!
 //! impl JobKind for Email {
-//!     const KIND: &str = "email";
+//!     const KIND: Name = name!("email");
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -145,10 +144,15 @@
 //! times as long as in a loop that pulls 64 messages and acknowledges them, which remembers nothing. Measure it on yours:
 //! `cargo run --release -p backstop-nats --example throughput`.
 //!
-//! A worker takes up to four times as many wake-ups as it runs jobs. Those that it hasn't begun when it stops are delivered to others
-//! 30 s after they were to it.
+//! A worker takes up to four times as many wake-ups as it runs jobs. Those that it hasn't begun when it stops are delivered to others at
+//! once; if it is killed, after 30 s. A job of a kind or version that it doesn't know is delivered again after 30 s, to any worker, and
+//! its record isn't written.
 //!
-//! [`totals`](backstop_deferred::JobStore::totals) of running jobs counts those of the process that is asked, and the queue's the
+//! Listing dead letters reads all of them, 64 at once. Jobs that are done are removed in the order in which they ended: if
+//! [`keep_done`](backstop_deferred::DeferredBuilder::keep_done) was made shorter, those behind others that are kept for longer are
+//! looked for once a minute, and all but a 32nd of the list are found.
+//!
+//! [`totals`](backstop_deferred::store::JobStore::totals) of running jobs counts those of the process that is asked, and the queue's the
 //! others.
 //!
 //! # Telemetry
@@ -162,6 +166,7 @@
 //! |---|---|---|
 //! | [`name`](NatsJobStore::builder) | | a letter, then letters, digits, `_` or `-`, at most 64 |
 //! | [`replicas`](NatsJobStoreBuilder::replicas) | 1 | 1 to 5 |
+//! | [`domain`](NatsJobStoreBuilder::domain) | none | a letter, then letters, digits, `_` or `-`, at most 64 |
 //!
 //! With the feature `serde`, [`NatsJobStoreConfig`] can be read from a file.
 

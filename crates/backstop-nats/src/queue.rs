@@ -13,7 +13,10 @@ use std::{
 };
 
 use async_nats::Client;
-use backstop_deferred::{Created, JobId, List, Place, StoreError, Stored, Totals};
+use backstop_deferred::{
+    JobId, StoreError,
+    store::{Created, List, Place, StoredRecord, Totals},
+};
 use backstop_kit::WallClock;
 use bytes::Bytes;
 
@@ -208,7 +211,7 @@ impl Queue {
         }
     }
 
-    pub(crate) async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+    pub(crate) async fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
         if let Some(stored) = self.wakeups.take_record(id) {
             return Ok(Some(stored));
         }

@@ -1,6 +1,9 @@
 //! A record as it is stored in a stream.
 
-use backstop_deferred::{JobId, List, Place, StoreError, Stored};
+use backstop_deferred::{
+    JobId, StoreError,
+    store::{List, Place, StoredRecord},
+};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 const VERSION: u8 = 1;
@@ -44,9 +47,9 @@ impl Record {
     }
 
     /// As the users of the store see it.
-    pub(crate) fn stored(&self, version: u64) -> Option<Stored> {
+    pub(crate) fn stored(&self, version: u64) -> Option<StoredRecord> {
         let Location::In(list) = self.location else { return None };
-        Some(Stored { bytes: self.bytes.clone(), version, place: Place { list, due: self.due } })
+        Some(StoredRecord { bytes: self.bytes.clone(), version, place: Place { list, due: self.due } })
     }
 
     pub(crate) fn encode(&self) -> Bytes {

@@ -15,7 +15,7 @@
 use std::{ops::RangeInclusive, time::Duration};
 
 use async_nats::Subject;
-use backstop_deferred::{JobId, List, StoreError};
+use backstop_deferred::{JobId, StoreError, store::List};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
@@ -79,6 +79,21 @@ impl Queue {
         let delay = after.min(LONGEST_DELAY).as_nanos();
         let answer = if delay == 0 { "-NAK".to_owned() } else { format!("-NAK {{\"delay\":{delay}}}") };
         self.streams.jetstream.acknowledge(delivery, answer).await
+    }
+
+    /// Has the wake-up of a job that can't be run here delivered to any process after this time.
+    pub(crate) async fn give_back(&self, id: JobId, after: Duration) -> Result<(), StoreError> {
+        match self.wakeups.remove(id) {
+            Some(held) => self.deliver_again(&held.delivery, after).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Has all wake-ups that no job was begun for delivered again at once.
+    pub(crate) async fn release(&self) -> Result<(), StoreError> {
+        let released = self.wakeups.release().await?;
+        let deliver = released.iter().map(|delivery| self.deliver_again(delivery, Duration::ZERO));
+        join_all(deliver).await.into_iter().collect()
     }
 
     pub(crate) async fn due_pending(

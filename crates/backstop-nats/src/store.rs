@@ -1,9 +1,12 @@
 //! The store: calls on streams that are as they must be.
 
-use std::{fmt, ops::RangeInclusive, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_nats::Client;
-use backstop_deferred::{Created, JobId, JobStore, List, Place, StoreError, Stored, Totals};
+use backstop_deferred::{
+    JobId, StoreError,
+    store::{Created, JobStore, List, Place, StoredRecord, Totals},
+};
 use bytes::Bytes;
 
 use crate::{NatsJobStoreConfig, queue::Queue};
@@ -51,7 +54,7 @@ impl JobStore for NatsJobStore {
         self.call(self.queue.create(id, key, bytes, place, max_pending)).await
     }
 
-    async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+    async fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
         self.call(self.queue.get(id)).await
     }
 
@@ -73,6 +76,16 @@ impl JobStore for NatsJobStore {
     /// Of the wake-ups that this process holds: to receive more would take them from other processes.
     async fn oldest(&self) -> Result<Option<u64>, StoreError> {
         Ok(self.queue.wakeups.oldest())
+    }
+
+    /// Delivered to any process after that time.
+    async fn hide(&self, id: JobId, time: Duration) -> Result<bool, StoreError> {
+        self.call(self.queue.give_back(id, time)).await?;
+        Ok(true)
+    }
+
+    async fn release(&self) -> Result<(), StoreError> {
+        self.call(self.queue.release()).await
     }
 
     async fn totals(&self, list: List) -> Result<Totals, StoreError> {

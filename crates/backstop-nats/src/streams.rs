@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::Client;
-use backstop_deferred::{JobId, List, StoreError};
+use backstop_deferred::{JobId, StoreError, store::List};
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -54,7 +54,8 @@ struct Opened {
 
 impl Streams {
     pub(crate) fn new(client: Client, config: NatsJobStoreConfig) -> Self {
-        Self { jetstream: JetStream { client }, config, turn: Semaphore::new(1), opened: Mutex::new(None) }
+        let jetstream = JetStream::new(client, config.domain.as_deref());
+        Self { jetstream, config, turn: Semaphore::new(1), opened: Mutex::new(None) }
     }
 
     pub(crate) const fn config(&self) -> &NatsJobStoreConfig {
@@ -217,6 +218,13 @@ impl Streams {
             opened.max_pending = Some(max_pending);
         }
         Ok(true)
+    }
+
+    /// The first and the last sequence number of a stream. `None` if it is empty.
+    pub(crate) async fn range(&self, stream: &str) -> Result<Option<(u64, u64)>, StoreError> {
+        let state = &self.jetstream.stream(stream).await?.ok_or("the stream is gone")?["state"];
+        let is_empty = number(state, "messages")? == 0;
+        Ok(if is_empty { None } else { Some((number(state, "first_seq")?, number(state, "last_seq")?)) })
     }
 
     /// How many messages are in a stream, and the length of their payloads, roughly.

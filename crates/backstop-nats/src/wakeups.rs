@@ -13,7 +13,10 @@ use std::{
 };
 
 use async_nats::{Message, StatusCode, Subject, Subscriber};
-use backstop_deferred::{JobId, List, StoreError, Stored};
+use backstop_deferred::{
+    JobId, StoreError,
+    store::{List, StoredRecord},
+};
 use futures_util::Stream;
 use tokio::{
     runtime::Handle,
@@ -28,6 +31,8 @@ use crate::{
 
 /// How long the answer to a pull may take, before it is lost.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the rest of an answer may take when all is given back. It is sent without a break.
+const REST: Duration = Duration::from_millis(500);
 /// How old a record may be that was read for a wake-up, and is handed to whoever asks for it first.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -42,6 +47,8 @@ struct State {
     inbox: Option<Inbox>,
     /// Since when a pull isn't answered.
     asked: Option<Instant>,
+    /// How many wake-ups the latest pull may still bring.
+    expected: usize,
     held: HashMap<JobId, Held>,
     /// Deliveries of what isn't a wake-up, or one of a newer version.
     unreadable: Vec<Subject>,
@@ -58,7 +65,7 @@ pub(crate) struct Held {
     pub(crate) key: Option<Key>,
     /// The record's list, and when it is due there. `None` until the record was read.
     place: Option<(List, u64)>,
-    record: Option<(Stored, Instant)>,
+    record: Option<(StoredRecord, Instant)>,
 }
 
 impl Wakeups {
@@ -86,13 +93,37 @@ impl Wakeups {
         if !is_asked {
             let asked = Instant::now();
             streams.jetstream.pull(&streams.wakeups(), Streams::CONSUMER, free, inbox).await?;
-            self.state().asked = Some(asked);
+            let mut state = self.state();
+            (state.asked, state.expected) = (Some(asked), free);
         }
+        self.receive_next().await
+    }
+
+    /// Waits for a message, and takes what is there then.
+    async fn receive_next(&self) -> Result<(), StoreError> {
         let next = std::future::poll_fn(|cx| self.state().poll_message(cx));
         let message = timeout(PATIENCE, next).await.map_err(|_| "a pull wasn't answered")?;
         let mut state = self.state();
         state.take(message.ok_or("the client is closed")?)?;
         state.take_arrived()
+    }
+
+    /// Takes the wake-ups that no job was begun for, and that are on the way. The record of one that is about to be begun was handed
+    /// out.
+    pub(crate) async fn release(&self) -> Result<Vec<Subject>, StoreError> {
+        let _turn = self.turn.acquire().await?;
+        // If the rest of the answer was lost, what is held is given back nevertheless.
+        _ = timeout(REST, async {
+            while self.state().expects_more() {
+                self.receive_next().await?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await;
+        let is_unused = |held: &Held| held.place.is_none() || held.record.is_some();
+        let mut state = self.state();
+        let unused = state.held.extract_if(|_, held| is_unused(held));
+        Ok(unused.map(|(_, held)| held.delivery).collect())
     }
 
     async fn inbox(&self, streams: &Streams) -> Result<Subject, StoreError> {
@@ -114,7 +145,7 @@ impl Wakeups {
     }
 
     /// The record of a wake-up was read.
-    pub(crate) fn know(&self, id: JobId, stored: Stored) {
+    pub(crate) fn know(&self, id: JobId, stored: StoredRecord) {
         if let Some(held) = self.state().held.get_mut(&id) {
             held.place = Some((stored.place.list, stored.place.due));
             held.record = Some((stored, Instant::now()));
@@ -122,7 +153,7 @@ impl Wakeups {
     }
 
     /// The record that was just read for a wake-up. Once: what comes after wants to know what is stored now.
-    pub(crate) fn take_record(&self, id: JobId) -> Option<Stored> {
+    pub(crate) fn take_record(&self, id: JobId) -> Option<StoredRecord> {
         let (stored, read) = self.state().held.get_mut(&id)?.record.take()?;
         (read.elapsed() < FRESH).then_some(stored)
     }
@@ -172,6 +203,11 @@ impl Wakeups {
 }
 
 impl State {
+    /// Whether the answer to the latest pull isn't complete, and may still come.
+    fn expects_more(&self) -> bool {
+        self.expected > 0 && self.inbox.is_some()
+    }
+
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let Some(Inbox { subscriber: Some(subscriber), .. }) = &mut self.inbox else { return Poll::Ready(None) };
         Pin::new(subscriber).poll_next(cx)
@@ -189,10 +225,16 @@ impl State {
     fn take(&mut self, message: Message) -> Result<(), StoreError> {
         self.asked = None;
         match message.status {
-            None | Some(StatusCode::OK) => {}
+            None | Some(StatusCode::OK) => self.expected = self.expected.saturating_sub(1),
             // There is no message, or no more.
-            Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => return Ok(()),
-            Some(status) => return Err(format!("a pull was answered with {status}").into()),
+            Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => {
+                self.expected = 0;
+                return Ok(());
+            }
+            Some(status) => {
+                self.expected = 0;
+                return Err(format!("a pull was answered with {status}").into());
+            }
         }
         let Some(delivery) = message.reply else { return Ok(()) };
         let (Some((id, key)), Some(deliveries)) = (decode_wakeup(&message.payload), deliveries(&delivery)) else {

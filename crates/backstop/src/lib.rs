@@ -279,7 +279,7 @@ pub use backstop_deferred::RedbJobStore;
 #[cfg(feature = "deferred")]
 pub use backstop_deferred::{
     DeferError, Deferred, DeferredBuilder, DeferredConfig, HttpQueue, HttpQueueBuilder, Job, JobId, JobKind, JobState,
-    JobStore, MemoryJobStore, NotAccepted, Permanent, Receipt, Worker,
+    MemoryJobStore, NotAccepted, Permanent, Receipt, Worker,
 };
 #[cfg(feature = "degradation-header")]
 #[doc(no_inline)]

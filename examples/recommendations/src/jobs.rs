@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use backstop::deferred::{DeferError, JobStore, NotAccepted};
+use backstop::deferred::{DeferError, NotAccepted, store::JobStore};
 use backstop::nats_store::async_nats::Client;
-use backstop::{ConfigError, Deferred, Job, JobKind, MemoryJobStore, NatsJobStore, Permanent, RedbJobStore};
+use backstop::{
+    ConfigError, Deferred, Job, JobKind, MemoryJobStore, Name, NatsJobStore, Permanent, RedbJobStore, name,
+};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tower::BoxError;
@@ -45,15 +47,15 @@ pub(crate) struct Email {
 
 // The names are in the store, so they never change.
 impl JobKind for Charge {
-    const KIND: &str = "charge";
+    const KIND: Name = name!("charge");
 }
 
 impl JobKind for FindOut {
-    const KIND: &str = "find_out";
+    const KIND: Name = name!("find_out");
 }
 
 impl JobKind for Email {
-    const KIND: &str = "email";
+    const KIND: Name = name!("email");
 }
 
 /// The queues: one for each kind of job.
@@ -150,5 +152,30 @@ impl Order {
             }
         };
         Email { key, to: self.user.clone(), text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_e_mail_under_the_key_of_another_fails_for_good_and_the_same_one_is_queued_once() {
+        let queues = Queues::in_memory().unwrap();
+        let order = |key: &str, product: &str| Order {
+            key: key.to_owned(),
+            user: "ada".to_owned(),
+            product: product.to_owned(),
+        };
+        for _ in 0..2 {
+            queue_email(&queues, &order("ada.17", "p001"), Happened::Charged).await.unwrap();
+        }
+        // Each thing that happens to an order has a key of its own.
+        queue_email(&queues, &order("ada.17", "p001"), Happened::Failed).await.unwrap();
+        let error = queue_email(&queues, &order("ada.17", "p002"), Happened::Charged).await.unwrap_err();
+        assert!(error.is::<Permanent>(), "{error}");
+        assert_eq!(error.to_string(), "not accepted: the key belongs to another payload");
+        let email = order("ada.17", "p001").email(Happened::Charged);
+        assert!(!queues.emails.defer(&email).key(&email.to, &email.key).await.unwrap().is_new);
     }
 }

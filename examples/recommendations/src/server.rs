@@ -103,7 +103,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     // Few use it, and what the app's clients do must not keep them out.
     servers.spawn(listener::serve(admin_listener, admin.layer(map_response(harden)), OPERATORS, drain.clone()));
     // Beside the servers, because they end by themselves, and their jobs should.
-    orders.spawn_workers(&mut servers, &drain);
+    orders.spawn_workers(&mut servers, &drain).map_err(StartError::Layer)?;
     background.spawn(health.run());
     // Without it, features don't follow the level.
     background.spawn(features.run());

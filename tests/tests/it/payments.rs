@@ -17,8 +17,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backstop::{
-    BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Provider, RetryLayer,
-    TimeoutLayer, client,
+    BulkheadLayer, CircuitBreakerLayer, DegradationHeaderLayer, FallbackChain, FallbackLayer, Name, Provider,
+    RetryLayer, TimeoutLayer, client,
     deferred::{Deferred, Job, JobKind, MemoryJobStore},
     name,
 };
@@ -90,7 +90,7 @@ struct ChargeLater {
 }
 
 impl JobKind for ChargeLater {
-    const KIND: &str = "charge";
+    const KIND: Name = name!("charge");
 }
 
 #[derive(Clone, Deserialize, Serialize)]
@@ -99,7 +99,7 @@ struct FindOut {
 }
 
 impl JobKind for FindOut {
-    const KIND: &str = "find_out";
+    const KIND: Name = name!("find_out");
 }
 
 async fn order(request: Request<Body>) -> Result<String, BoxError> {

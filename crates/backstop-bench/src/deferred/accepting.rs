@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstop::deferred::{Deferred, JobKind, JobStore, MemoryJobStore};
+use backstop::deferred::{Deferred, JobKind, MemoryJobStore, Name, name, store::JobStore};
 use futures_util::{StreamExt, future, stream};
 use serde::{Deserialize, Serialize};
 use tokio::runtime;
@@ -27,7 +27,7 @@ struct Email {
 }
 
 impl JobKind for Email {
-    const KIND: &str = "email";
+    const KIND: Name = name!("email");
 }
 
 /// Defers jobs of about 300 bytes. Returns how many a second.

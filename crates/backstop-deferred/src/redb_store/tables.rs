@@ -7,7 +7,10 @@ use bytes::Bytes;
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use super::unwind_safe::UnwindSafe;
-use crate::{Created, JobId, List, Place, Stored, Totals};
+use crate::{
+    JobId,
+    store::{Created, List, Place, StoredRecord, Totals},
+};
 
 /// Version, list, when it is due, key (empty without one), bytes.
 type Columns<'a> = (u64, u8, u64, &'a [u8], &'a [u8]);
@@ -33,7 +36,7 @@ pub(super) struct Tables<'a> {
 
 /// A record, and its key.
 struct Row {
-    stored: Stored,
+    stored: StoredRecord,
     key: Vec<u8>,
 }
 
@@ -85,7 +88,7 @@ impl<'a> Tables<'a> {
         Ok(Created::New)
     }
 
-    pub(super) fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+    pub(super) fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
         Ok(self.row(number_of(id))?.map(|row| row.stored))
     }
 
@@ -132,7 +135,7 @@ impl<'a> Tables<'a> {
         let Some(found) = self.records.get(id)? else { return Ok(None) };
         let (version, list, due, key, bytes) = found.value();
         let list = list_of(list).ok_or("an unknown list")?;
-        let stored = Stored { bytes: Bytes::copy_from_slice(bytes), version, place: Place { list, due } };
+        let stored = StoredRecord { bytes: Bytes::copy_from_slice(bytes), version, place: Place { list, due } };
         Ok(Some(Row { stored, key: key.to_owned() }))
     }
 
@@ -152,7 +155,11 @@ impl<'a> Tables<'a> {
     }
 
     /// A record leaves its place.
-    fn leave(&mut self, id: u128, Stored { bytes, place: Place { list, due }, .. }: &Stored) -> Result<(), StoreError> {
+    fn leave(
+        &mut self,
+        id: u128,
+        StoredRecord { bytes, place: Place { list, due }, .. }: &StoredRecord,
+    ) -> Result<(), StoreError> {
         self.writes += 1;
         let Totals { records, bytes: all } = self.totals[*list as usize];
         let (records, bytes) = (records.saturating_sub(1), all.saturating_sub(bytes.len() as u64));

@@ -15,7 +15,10 @@ use redb::StorageBackend;
 use tokio::time::timeout;
 
 use super::{Disk, RedbJobStore};
-use crate::{Created, JobId, JobStore, List, Place, StoreError, Stored};
+use crate::{
+    JobId, StoreError,
+    store::{Created, JobStore, List, Place, StoredRecord},
+};
 
 const LISTS: [List; 4] = [List::Queued, List::Running, List::Done, List::Dead];
 const MANY: u64 = 1_000_000;
@@ -212,7 +215,7 @@ struct Tested {
 
 impl Tested {
     /// What the store says about a job, which must be possible.
-    async fn get(&mut self, id: JobId) -> Option<Option<Stored>> {
+    async fn get(&mut self, id: JobId) -> Option<Option<StoredRecord>> {
         let stored = self.store.get(id).await.ok()?;
         let record = stored.clone().map(|stored| (stored.bytes, stored.place));
         let possible = self.records.get_mut(&id).unwrap();

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use backstop_deferred::{Deferred, Job, JobId, JobKind, JobState, JobStore, List, MemoryJobStore, Place};
+use backstop_deferred::{
+    Deferred, Job, JobId, JobKind, JobState, MemoryJobStore, Name, name,
+    store::{JobStore, List, Place},
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::{sleep, timeout};
 
@@ -19,7 +22,7 @@ struct Email {
 }
 
 impl JobKind for Email {
-    const KIND: &str = "email";
+    const KIND: Name = name!("email");
 }
 
 /// The first byte chooses the list, and whether the others are a record or changes of one: each is where, and by what.
@@ -57,9 +60,9 @@ async fn work(input: &[u8]) {
     assert!(runs == 0 || left == Some(List::Done), "{left:?}");
     // Whatever it is, these say something.
     _ = emails.state(id).await.expect("an answer");
-    _ = emails.dead_letters(10).await.expect("an answer");
-    _ = emails.replay(id).await.expect("an answer");
-    _ = emails.discard(id).await.expect("an answer");
+    _ = emails.handle().dead_letters(None, 10).await.expect("an answer");
+    _ = emails.handle().replay(id).await.expect("an answer");
+    _ = emails.handle().discard(id).await.expect("an answer");
 }
 
 fn changed(mut record: Vec<u8>, changes: &[u8]) -> Vec<u8> {

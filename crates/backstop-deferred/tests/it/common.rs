@@ -11,7 +11,8 @@ use std::{
 };
 
 use backstop_deferred::{
-    Created, Deferred, Job, JobId, JobKind, JobStore, List, MemoryJobStore, Place, StoreError, Stored, Totals,
+    Deferred, Job, JobId, JobKind, MemoryJobStore, Name, StoreError, name,
+    store::{Created, JobStore, List, Place, StoredRecord, Totals},
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ pub(crate) struct Email {
 }
 
 impl JobKind for Email {
-    const KIND: &str = "email";
+    const KIND: Name = name!("email");
 }
 
 pub(crate) fn email(to: &str) -> Email {
@@ -92,6 +93,8 @@ pub(crate) struct Breakable {
     fault: Arc<Mutex<Fault>>,
     asked: Arc<AtomicUsize>,
     completed: Arc<AtomicUsize>,
+    replaced: Arc<AtomicUsize>,
+    released: Arc<AtomicUsize>,
     unreadable: Arc<Mutex<Option<JobId>>>,
 }
 
@@ -104,6 +107,16 @@ impl Breakable {
     /// How many completions were recorded.
     pub(crate) fn completed(&self) -> usize {
         self.completed.load(Relaxed)
+    }
+
+    /// How often records were replaced.
+    pub(crate) fn replaced(&self) -> usize {
+        self.replaced.load(Relaxed)
+    }
+
+    /// How often a worker gave back what it hadn't begun.
+    pub(crate) fn released(&self) -> usize {
+        self.released.load(Relaxed)
     }
 
     /// This record can't be read any more.
@@ -144,7 +157,7 @@ impl JobStore for Breakable {
         self.pass(self.inner.create(id, key, bytes, place, max_pending)).await
     }
 
-    async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+    async fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
         if *self.unreadable.lock().unwrap() == Some(id) {
             return Err("a bad sector".into());
         }
@@ -155,6 +168,7 @@ impl JobStore for Breakable {
         let is_lost = place.list == List::Running && *self.fault.lock().unwrap() == Fault::LosesClaims;
         let replace = async {
             let version = self.inner.replace(id, version, bytes, place).await?;
+            self.replaced.fetch_add(1, Relaxed);
             self.completed.fetch_add(usize::from(version.is_some() && place.list == List::Done), Relaxed);
             if is_lost { Err("the connection broke".into()) } else { Ok(version) }
         };
@@ -168,6 +182,11 @@ impl JobStore for Breakable {
     async fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Result<Vec<JobId>, StoreError> {
         self.asked.fetch_add(usize::from(list == List::Queued), Relaxed);
         self.pass(self.inner.due(list, times, limit)).await
+    }
+
+    async fn release(&self) -> Result<(), StoreError> {
+        self.released.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     async fn oldest(&self) -> Result<Option<u64>, StoreError> {

@@ -24,9 +24,9 @@ fn bad_settings_are_refused_by_name() {
     assert_eq!(field(|it| it.max_wait = Duration::ZERO), "max_wait");
     assert_eq!(field(|it| it.max_concurrent = 0), "max_concurrent");
     assert_eq!(field(|it| it.grace = Duration::MAX), "grace");
-    assert_eq!(field(|it| it.max_dead = 0), "max_dead");
-    assert_eq!(field(|it| it.max_dead_bytes = 0), "max_dead_bytes");
-    assert_eq!(field(|it| it.keep_dead = Duration::MAX), "keep_dead");
+    assert_eq!(field(|it| it.max_dead_letters = 0), "max_dead_letters");
+    assert_eq!(field(|it| it.max_dead_letter_bytes = 0), "max_dead_letter_bytes");
+    assert_eq!(field(|it| it.keep_dead_letters = Duration::MAX), "keep_dead_letters");
 }
 
 #[cfg(feature = "serde")]
@@ -46,9 +46,9 @@ fn they_can_be_read_from_a_file() {
         "max_wait",
         "max_concurrent",
         "grace",
-        "max_dead",
-        "max_dead_bytes",
-        "keep_dead",
+        "max_dead_letters",
+        "max_dead_letter_bytes",
+        "keep_dead_letters",
     ];
     let samples = (0..1_000_000_u64, any::<u32>()).prop_map(|(millis, attempts)| {
         let mut config = DeferredConfig::new("emails");

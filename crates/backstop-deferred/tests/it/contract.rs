@@ -7,7 +7,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use backstop_deferred::{Created, JobId, JobStore, List, MemoryJobStore, Place, StoreError, Stored, Totals, contract};
+use backstop_deferred::{
+    JobId, MemoryJobStore, StoreError,
+    store::{Created, JobStore, List, Place, StoredRecord, Totals, contract},
+};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::task::yield_now;
@@ -130,10 +133,10 @@ impl JobStore for Buggy {
         self.inner.create(id, None, bytes.slice(..len), place, u64::MAX).await
     }
 
-    async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+    async fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
         let stored = self.inner.get(id).await?;
         Ok(stored.map(|stored| match self.bug {
-            Bug::VersionsBeginAgain => Stored { version: u64::from(stored.place.list != List::Queued), ..stored },
+            Bug::VersionsBeginAgain => StoredRecord { version: u64::from(stored.place.list != List::Queued), ..stored },
             _ => stored,
         }))
     }

@@ -148,10 +148,10 @@ async fn no_confirmed_job_is_lost_however_often_the_process_is_killed() {
 
     let emails = emails(RedbJobStore::open(&file).await.unwrap());
     // Those that were running at three kills.
-    for letter in emails.dead_letters(usize::MAX).await.unwrap() {
+    for letter in emails.handle().dead_letters(None, usize::MAX).await.unwrap() {
         assert_eq!(letter.failure, Failure::Crashes);
         said.attempts.retain(|(id, _)| *id != letter.id);
-        emails.replay(letter.id).await.unwrap();
+        emails.handle().replay(letter.id).await.unwrap();
     }
     let mut left = HashSet::new();
     for id in said.confirmed.keys() {

@@ -1,8 +1,13 @@
 //! Accepting jobs.
 
-use backstop_deferred::{DeferError, Deferred, JobKind, JobState, JobStore, List, MemoryJobStore, NotAccepted};
+use backstop_deferred::{
+    DeferError, Deferred, JobKind, JobState, MemoryJobStore, Name, NotAccepted,
+    store::{JobStore, List},
+};
+use backstop_test::Logs;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use tracing::Level;
 
 use crate::common::{Breakable, Email, Fault, email, emails, secs, work};
 
@@ -47,14 +52,14 @@ async fn a_key_is_known_for_some_time_after_its_job_is_done() {
     let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).keep_done(secs(600)).build().unwrap();
     let (sent, _worker) = work(&emails, async |_| Ok(()));
     let first = emails.defer(&email("ada")).key("ada", "17").await.unwrap();
-    tokio::time::sleep(secs(600 - 10)).await;
+    sleep(secs(600 - 10)).await;
     assert_eq!(emails.state(first.id).await.unwrap(), Some(JobState::Done));
     assert!(!emails.defer(&email("ada")).key("ada", "17").await.unwrap().is_new);
     assert_eq!(refusal(emails.defer(&email("bob")).key("ada", "17").await.unwrap_err()), NotAccepted::KeyReused);
-    tokio::time::sleep(secs(20)).await;
+    sleep(secs(20)).await;
     assert_eq!(emails.state(first.id).await.unwrap(), None);
     assert!(emails.defer(&email("bob")).key("ada", "17").await.unwrap().is_new);
-    tokio::time::sleep(secs(5)).await;
+    sleep(secs(5)).await;
     assert_eq!(sent.all().len(), 2);
 }
 
@@ -106,7 +111,7 @@ async fn after_a_deployment_that_changes_the_payload_a_key_is_still_the_same_job
     }
 
     impl JobKind for NewEmail {
-        const KIND: &str = Email::KIND;
+        const KIND: Name = Email::KIND;
         const VERSION: u32 = 2;
     }
 
@@ -115,4 +120,34 @@ async fn after_a_deployment_that_changes_the_payload_a_key_is_still_the_same_job
     let new = Deferred::<NewEmail>::builder("emails", store).build().unwrap();
     let again = new.defer(&NewEmail { to: "ada".to_owned(), language: None }).key("ada", "17").await.unwrap();
     assert_eq!((again.id, again.is_new), (first.id, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_too_many_done_jobs_are_kept_none_is_accepted_but_known_keys_are_known() {
+    let store = MemoryJobStore::new();
+    let builder = Deferred::<Email>::builder("emails", store.clone()).max_done(3).keep_done(secs(600));
+    let emails = builder.build().unwrap();
+    let (sent, worker) = work(&emails, async |_| Ok(()));
+    let logs = Logs::up_to(Level::WARN);
+    let _guard = logs.listen();
+    for number in ["1", "2", "3"] {
+        emails.defer(&email(number)).key("ada", number).await.unwrap();
+        sleep(secs(3)).await;
+    }
+    assert_eq!((sent.all().len(), emails.handle().done()), (3, 3));
+    assert!(matches!(refusal(emails.defer(&email("4")).await.unwrap_err()), NotAccepted::Full { .. }));
+    let known = emails.defer(&email("2")).key("ada", "2").await.unwrap();
+    assert_eq!((known.is_new, known.state), (false, JobState::Done));
+    assert_eq!(refusal(emails.defer(&email("other")).key("ada", "2").await.unwrap_err()), NotAccepted::KeyReused);
+    let full = "too many jobs that are done are kept: no job is accepted";
+    assert_eq!(logs.events().only().message(), full, "once a minute");
+
+    // A process that runs no jobs counts by itself.
+    worker.abort();
+    let other = Deferred::<Email>::builder("emails", store.clone()).max_done(3).build().unwrap();
+    assert!(matches!(refusal(other.defer(&email("4")).await.unwrap_err()), NotAccepted::Full { .. }));
+    let (_sent, _worker) = work(&emails, async |_| Ok(()));
+    sleep(secs(600)).await;
+    assert!(emails.defer(&email("4")).await.unwrap().is_new, "they are kept no longer");
+    assert!(other.defer(&email("5")).await.unwrap().is_new);
 }

@@ -3,13 +3,13 @@
 use std::{
     future::pending,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
 };
 
 use backstop_circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, CircuitState};
-use backstop_deferred::{Deferred, Job, JobState, MemoryJobStore};
+use backstop_deferred::{Admission, Deferred, Job, JobState, MemoryJobStore};
 use tokio::time::sleep;
 use tower::{BoxError, Layer, service_fn};
 
@@ -111,4 +111,33 @@ fn only_one_circuit_is_a_gate() {
         CircuitBreakerLayer::builder("mail").plain().build_keyed(100, |email: &Email| email.to.clone()).unwrap();
     let worker = emails.worker(service_fn(async |_: Job<Email>| Ok::<_, BoxError>(())));
     assert_eq!(worker.gate(keyed.handle()).unwrap_err().field, "gate");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closure_is_a_gate_and_of_several_gates_the_strictest_counts() {
+    let store = Breakable::default();
+    let emails = emails(store.clone());
+    let (mail, breaker) = (Mail::default(), CircuitBreakerLayer::builder("mail").plain().build().unwrap());
+    let admission = Arc::new(Mutex::new(Admission::Pause(None)));
+    let (gate, sender) = (Arc::clone(&admission), mail.clone());
+    let send = service_fn(move |_: Job<Email>| sender.clone().send());
+    let worker = emails.worker(send).gate(breaker.handle()).unwrap().gate_fn(move || *gate.lock().unwrap());
+    tokio::spawn(worker.run(pending()));
+    sleep(secs(5)).await;
+    for i in 0..100 {
+        emails.defer(&email(&i.to_string())).await.unwrap();
+    }
+    sleep(secs(60)).await;
+    assert_eq!((store.asked(), mail.calls.load(Relaxed)), (0, 0), "paused");
+    *admission.lock().unwrap() = Admission::Probe;
+    sleep(secs(30)).await;
+    assert_eq!(mail.most_at_once.load(Relaxed), 1);
+    *admission.lock().unwrap() = Admission::All;
+    sleep(secs(25)).await;
+    assert_eq!(mail.most_at_once.load(Relaxed), 3);
+    breaker.handle().isolate();
+    sleep(secs(3)).await;
+    let calls = mail.calls.load(Relaxed);
+    sleep(secs(60)).await;
+    assert_eq!(mail.calls.load(Relaxed), calls, "the circuit is open");
 }

@@ -59,7 +59,7 @@ async fn a_queue_shows_what_is_in_it_and_whether_its_workers_take_jobs() {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_whose_dead_letters_are_full_is_degraded_until_they_are_discarded() {
-    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_dead(1).build().unwrap();
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_dead_letters(1).build().unwrap();
     let handle = emails.handle();
     let component = Component::optional("emails").backlog(1, move || u64::from(handle.halted().is_some()));
     let health = Health::builder().component(component).build().unwrap();
@@ -71,10 +71,10 @@ async fn a_queue_whose_dead_letters_are_full_is_degraded_until_they_are_discarde
     sleep(secs(60)).await;
     let state = || health.component("emails").unwrap().state();
     assert_eq!((sent.all().len(), state()), (1, ComponentState::Degraded));
-    emails.discard(first.id).await.unwrap();
+    emails.handle().discard(first.id).await.unwrap();
     let handle = emails.handle();
     let mut config = handle.config();
-    config.max_dead = 100;
+    config.max_dead_letters = 100;
     handle.reload(config).unwrap();
     sleep(secs(60)).await;
     assert_eq!((sent.all().len(), state()), (2, ComponentState::Healthy));
@@ -139,8 +139,8 @@ fn a_bad_reload_changes_nothing() {
     let handle = emails(MemoryJobStore::new()).handle();
     let before = handle.config();
     let mut config = DeferredConfig::new("emails");
-    config.max_dead = 0;
-    for (config, field) in [(config, "max_dead"), (DeferredConfig::new("orders"), "name")] {
+    config.max_dead_letters = 0;
+    for (config, field) in [(config, "max_dead_letters"), (DeferredConfig::new("orders"), "name")] {
         assert_eq!(handle.check(&config).unwrap_err().field, field);
         assert_eq!(handle.reload(config).unwrap_err().field, field);
     }

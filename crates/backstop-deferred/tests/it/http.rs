@@ -5,7 +5,10 @@ use axum::{
     body::{Body, to_bytes},
     response::{IntoResponse, Response},
 };
-use backstop_deferred::{Deferred, HttpQueue, HttpQueueBuilder, JobId, JobState, JobStore, List, MemoryJobStore};
+use backstop_deferred::{
+    Deferred, HttpQueue, HttpQueueBuilder, JobId, JobState, MemoryJobStore,
+    store::{JobStore, List},
+};
 use backstop_fallback::{FallbackChain, FallbackLayer, Freshness, Provider, Rejection, name};
 use backstop_kit::{client, proof::Entered};
 use http::{Request, StatusCode, request::Parts};

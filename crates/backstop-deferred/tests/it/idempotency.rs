@@ -14,8 +14,8 @@ use std::{
 };
 
 use backstop_deferred::{
-    Created, DeferError, Deferred, Job, JobId, JobState, JobStore, List, MemoryJobStore, NotAccepted, Place, Receipt,
-    StoreError, Stored, Totals,
+    DeferError, Deferred, Job, JobId, JobState, MemoryJobStore, NotAccepted, Receipt, StoreError,
+    store::{Created, JobStore, List, Place, StoredRecord, Totals},
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -99,7 +99,7 @@ impl<S: JobStore> JobStore for Yielding<S> {
         yielding(self.0.create(id, key, bytes, place, max_pending)).await
     }
 
-    async fn get(&self, id: JobId) -> Result<Option<Stored>, StoreError> {
+    async fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
         yielding(self.0.get(id)).await
     }
 

@@ -13,6 +13,7 @@ mod config;
 mod contract;
 #[cfg(feature = "redb")]
 mod crash;
+mod dead_letters;
 mod defer;
 mod gate;
 mod handle;
@@ -26,5 +27,6 @@ mod outage;
 mod redb_store;
 mod rolling_update;
 mod sealed;
+mod store_outage;
 mod work;
 mod zombie;

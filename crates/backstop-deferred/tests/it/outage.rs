@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use backstop_deferred::{Deferred, JobStore, List, MemoryJobStore};
+use backstop_deferred::{
+    Deferred, MemoryJobStore,
+    store::{JobStore, List},
+};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::common::{Email, email, secs, work};
@@ -54,7 +57,7 @@ async fn an_outage_leaves_no_dead_letter_and_the_recovery_is_no_storm() {
         sleep(outage + secs(3_600)).await;
         worker.abort();
         assert_eq!(store.totals(List::Done).await.unwrap().records, JOBS as u64);
-        assert_eq!(emails.dead_letters(1).await.unwrap(), []);
+        assert_eq!(emails.handle().dead_letters(None, 1).await.unwrap(), []);
 
         // One at once for 10 s after the last failure, then two for 10 s, and so on.
         let calls = dependency.calls.lock().unwrap();

@@ -2,7 +2,10 @@
 
 use std::{fs, path::PathBuf};
 
-use backstop_deferred::{Deferred, Failure, JobState, JobStore, List, RedbJobStore, contract};
+use backstop_deferred::{
+    Deferred, Failure, JobState, RedbJobStore,
+    store::{JobStore, List, contract},
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::common::{Email, email, emails, secs, work};

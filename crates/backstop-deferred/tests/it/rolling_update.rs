@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use backstop_deferred::{Deferred, Job, JobKind, MemoryJobStore};
+use backstop_deferred::{Deferred, Job, JobKind, MemoryJobStore, Name, name};
 use serde::{Deserialize, Serialize};
 use tokio::{
     task::JoinHandle,
@@ -15,7 +15,7 @@ use tokio::{
 };
 use tower::{BoxError, service_fn};
 
-use crate::common::secs;
+use crate::common::{Breakable, secs};
 
 #[derive(Deserialize, Serialize)]
 struct OldEmail {
@@ -23,7 +23,7 @@ struct OldEmail {
 }
 
 impl JobKind for OldEmail {
-    const KIND: &str = "email";
+    const KIND: Name = name!("email");
 }
 
 #[derive(Deserialize, Serialize)]
@@ -32,7 +32,7 @@ struct NewEmail {
 }
 
 impl JobKind for NewEmail {
-    const KIND: &str = "email";
+    const KIND: Name = name!("email");
     const VERSION: u32 = 2;
 
     fn from_payload(version: u32, json: &[u8]) -> Result<Self, Box<dyn Error + Send + Sync>> {
@@ -48,7 +48,7 @@ impl JobKind for NewEmail {
 struct Letter {}
 
 impl JobKind for Letter {
-    const KIND: &str = "letter";
+    const KIND: Name = name!("letter");
 }
 
 /// The attempts of each e-mail, by whom it is to.
@@ -114,4 +114,25 @@ async fn a_rolling_update_and_its_rollback_lose_no_job_and_count_no_attempt() {
     let sent = sent.0.lock().unwrap();
     let once: BTreeMap<_, _> = (1..=added).map(|to| (to, vec![1])).collect();
     assert_eq!(*sent, once);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_worker_writes_nothing_for_jobs_it_does_not_know_and_reaches_those_behind_them() {
+    let store = Breakable::default();
+    let old = Deferred::<OldEmail>::builder("emails", store.clone()).build().unwrap();
+    let new = Deferred::<NewEmail>::builder("emails", store.clone()).build().unwrap();
+    for number in 0..2_000 {
+        new.defer(&NewEmail { to: vec![number] }).await.unwrap();
+    }
+    old.defer(&OldEmail { to: 5_000 }).await.unwrap();
+    let sent = Sent::default();
+    let old_worker = sent.work(&old, |email| email.to);
+    sleep(secs(300)).await;
+    assert_eq!(*sent.0.lock().unwrap(), BTreeMap::from([(5_000, vec![1])]));
+    assert_eq!(store.replaced(), 2, "it claims and completes its own job");
+    // A worker that knows them needn't wait.
+    let _new_worker = sent.work(&new, |email| email.to[0]);
+    sleep(secs(20)).await;
+    old_worker.abort();
+    assert_eq!(sent.0.lock().unwrap().len(), 2_001);
 }

@@ -1,6 +1,6 @@
 //! Payloads that the store can't read.
 
-use backstop_deferred::{DeferError, Deferred, Failure, JobState, JobStore, MemoryJobStore, NotAccepted};
+use backstop_deferred::{DeferError, Deferred, Failure, JobState, MemoryJobStore, NotAccepted, store::JobStore};
 use backstop_test::Logs;
 use tokio::time::sleep;
 use tracing::Level;
@@ -37,7 +37,11 @@ async fn the_store_has_no_plain_text_and_the_worker_gets_it() {
     let (sent, _worker) = work(&emails, async |_| Err("the mail service is down".into()));
     sleep(secs(1)).await;
     assert_eq!(sent.all(), [("ada@example.com".to_owned(), 1)]);
-    let shown = format!("{store:?} {stored:?} {emails:?} {:?} {:?}", emails.dead_letters(10).await, logs.events());
+    let shown = format!(
+        "{store:?} {stored:?} {emails:?} {:?} {:?}",
+        emails.handle().dead_letters(None, 10).await,
+        logs.events()
+    );
     assert!(!shown.contains("ada@"), "{shown}");
 }
 
@@ -85,7 +89,7 @@ async fn what_cannot_be_sealed_is_not_accepted_and_what_cannot_be_opened_is_a_de
     worker.abort();
 
     let again = sealed(&store, SECRET, 0x55);
-    assert!(again.replay(old.id).await.unwrap());
+    assert!(again.handle().replay(old.id).await.unwrap());
     let (sent, _worker) = work(&again, async |_| Ok(()));
     sleep(secs(3)).await;
     assert_eq!(sent.all().len(), 1);

@@ -12,7 +12,8 @@ use std::{
 use backstop_circuit_breaker::CircuitBreakerLayer;
 use backstop_core::scope;
 use backstop_deferred::{
-    Deferred, Failure, Job, JobId, JobKind, JobState, JobStore, List, MemoryJobStore, Permanent, Place, Stored,
+    Deferred, Failure, Job, JobId, JobKind, JobState, MemoryJobStore, Name, Permanent, name,
+    store::{JobStore, List, Place, StoredRecord},
 };
 use backstop_test::Logs;
 use bytes::Bytes;
@@ -30,7 +31,7 @@ async fn a_job_is_run_once_and_its_payload_is_erased() {
     let keys = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = Arc::clone(&keys);
     let (sent, _worker) = work(&emails, move |job| {
-        seen.lock().unwrap().push(job.key());
+        seen.lock().unwrap().push(job.idempotency_key());
         async { Ok(()) }
     });
     let receipt = emails.defer(&email("ada")).await.unwrap();
@@ -72,21 +73,21 @@ async fn a_job_that_fails_always_is_a_dead_letter_that_can_be_replayed_or_discar
     sleep(secs(3 * 3_600)).await;
     assert_eq!(emails.state(first.id).await.unwrap(), Some(JobState::Failed(Failure::Attempts)));
     assert_eq!(sent.all().len(), 16);
-    let letters = emails.dead_letters(10).await.unwrap();
+    let letters = emails.handle().dead_letters(None, 10).await.unwrap();
     assert_eq!((letters[0].id, letters[0].attempts, letters.len()), (first.id, 16, 1));
     assert_eq!(logs.events().only().field("error"), Some("https://mail/ is down"));
 
     works.store(true, Relaxed);
-    assert!(emails.replay(first.id).await.unwrap());
+    assert!(emails.handle().replay(first.id).await.unwrap());
     sleep(secs(5)).await;
     assert_eq!(emails.state(first.id).await.unwrap(), Some(JobState::Done));
-    assert!(!emails.replay(first.id).await.unwrap() && !emails.discard(first.id).await.unwrap());
+    assert!(!emails.handle().replay(first.id).await.unwrap() && !emails.handle().discard(first.id).await.unwrap());
     assert_eq!(emails.defer(&email("ada")).key("ada", "17").await.unwrap().id, first.id, "the key is the same");
 
     works.store(false, Relaxed);
     let second = emails.defer(&email("bob")).await.unwrap();
     sleep(secs(3 * 3_600)).await;
-    assert!(emails.discard(second.id).await.unwrap());
+    assert!(emails.handle().discard(second.id).await.unwrap());
     assert_eq!(emails.state(second.id).await.unwrap(), None);
     assert_eq!(store.totals(List::Dead).await.unwrap().records, 0);
 }
@@ -395,7 +396,7 @@ async fn jobs_that_a_process_whose_clock_was_ahead_has_written_run_at_once() {
     let before = emails(store.clone());
     for n in 0..250 {
         let id = before.defer(&email(&n.to_string())).await.unwrap().id;
-        let Stored { bytes, version, place: Place { list, due } } = store.get(id).await.unwrap().unwrap();
+        let StoredRecord { bytes, version, place: Place { list, due } } = store.get(id).await.unwrap().unwrap();
         // Years, or just more than any wait.
         let ahead = if n % 2 == 0 { secs(1_000_000_000) } else { secs(31 * 60) };
         // Some are still claimed by it.
@@ -466,7 +467,7 @@ async fn a_job_of_a_newer_version_or_another_kind_is_left_to_others_uncounted() 
         to: String,
     }
     impl JobKind for NewEmail {
-        const KIND: &str = "email";
+        const KIND: Name = name!("email");
         const VERSION: u32 = 2;
     }
     let store = MemoryJobStore::new();
@@ -499,9 +500,9 @@ async fn a_corrupt_record_holds_up_no_other_and_is_a_dead_letter() {
     let (sent, _worker) = work(&emails, async |_| Ok(()));
     sleep(secs(1)).await;
     assert_eq!(sent.all(), [("ada".to_owned(), 1)]);
-    let letters = emails.dead_letters(10).await.unwrap();
+    let letters = emails.handle().dead_letters(None, 10).await.unwrap();
     assert_eq!((letters[0].id, letters[0].failure, letters.len()), (corrupt, Failure::Malformed, 1));
-    assert!(emails.discard(corrupt).await.unwrap());
+    assert!(emails.handle().discard(corrupt).await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
@@ -519,7 +520,7 @@ async fn a_record_that_the_store_can_not_read_holds_up_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_that_is_too_old_is_a_dead_letter_and_those_are_removed_in_the_end() {
-    let builder = Deferred::<Email>::builder("emails", MemoryJobStore::new()).keep_dead(secs(3_600));
+    let builder = Deferred::<Email>::builder("emails", MemoryJobStore::new()).keep_dead_letters(secs(3_600));
     let emails = builder.expires_after(secs(600)).build().unwrap();
     let receipt = emails.defer(&email("ada")).await.unwrap();
     sleep(secs(600)).await;
@@ -532,14 +533,14 @@ async fn a_job_that_is_too_old_is_a_dead_letter_and_those_are_removed_in_the_end
 
 #[tokio::test(start_paused = true)]
 async fn while_there_are_too_many_dead_letters_no_job_is_taken() {
-    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_dead(1).build().unwrap();
+    let emails = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_dead_letters(1).build().unwrap();
     let (sent, _worker) = work(&emails, async |_| Err(Permanent::new("no").into()));
     let first = emails.defer(&email("ada")).await.unwrap();
     sleep(secs(5)).await;
     emails.defer(&email("bob")).await.unwrap();
     sleep(secs(60)).await;
     assert_eq!(sent.all().len(), 1);
-    emails.discard(first.id).await.unwrap();
+    emails.handle().discard(first.id).await.unwrap();
     sleep(secs(5)).await;
     assert_eq!(sent.all().len(), 2);
 }
@@ -547,7 +548,7 @@ async fn while_there_are_too_many_dead_letters_no_job_is_taken() {
 #[tokio::test(start_paused = true)]
 async fn while_dead_letters_have_too_many_bytes_no_job_is_taken() {
     let builder = Deferred::<Email>::builder("emails", MemoryJobStore::new()).max_payload(1024 * 1024);
-    let emails = builder.max_dead_bytes(1024 * 1024).build().unwrap();
+    let emails = builder.max_dead_letter_bytes(1024 * 1024).build().unwrap();
     let (sent, _worker) = work(&emails, async |_| Err(Permanent::new("no").into()));
     let half = email(&"x".repeat(512 * 1024));
     let first = emails.defer(&half).await.unwrap();
@@ -556,7 +557,7 @@ async fn while_dead_letters_have_too_many_bytes_no_job_is_taken() {
     emails.defer(&email("ada")).await.unwrap();
     sleep(secs(60)).await;
     assert_eq!(sent.all().len(), 2);
-    emails.discard(first.id).await.unwrap();
+    emails.handle().discard(first.id).await.unwrap();
     sleep(secs(5)).await;
     assert_eq!(sent.all().len(), 3);
 }

@@ -84,7 +84,7 @@ async fn a_job_that_ends_after_it_became_a_dead_letter_or_was_replayed_is_not_re
         let failed = JobState::Failed(Failure::Expired);
         assert_eq!(emails.state(receipt.id).await.unwrap(), Some(failed));
         if is_replayed {
-            assert!(emails.replay(receipt.id).await.unwrap());
+            assert!(emails.handle().replay(receipt.id).await.unwrap());
         }
 
         let logs = Logs::up_to(Level::WARN);

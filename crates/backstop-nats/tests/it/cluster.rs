@@ -2,7 +2,10 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use backstop_deferred::{Deferred, JobState, JobStore, List, contract};
+use backstop_deferred::{
+    Deferred, JobState,
+    store::{JobStore, List, contract},
+};
 use backstop_nats::{NatsJobStore, async_nats::Client};
 use backstop_test::NatsServer;
 use tokio::task::block_in_place;

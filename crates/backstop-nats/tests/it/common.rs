@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use backstop_deferred::{Deferred, Job, JobKind, JobStore, Place};
+use backstop_deferred::{
+    Deferred, Job, JobKind, Name, name,
+    store::{JobStore, Place},
+};
 use backstop_nats::{
     NatsJobStore,
     async_nats::{Client, ConnectOptions, ServerAddr},
@@ -66,7 +69,7 @@ pub(crate) struct Email {
 }
 
 impl JobKind for Email {
-    const KIND: &str = "email";
+    const KIND: Name = name!("email");
 }
 
 pub(crate) fn email(to: &str) -> Email {

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use backstop_deferred::{DeferError, Deferred, JobId, JobState, JobStore, List, NotAccepted};
+use backstop_deferred::{
+    DeferError, Deferred, JobId, JobState, NotAccepted,
+    store::{JobStore, List},
+};
 use backstop_kit::Jitter;
 use backstop_nats::NatsJobStore;
 use backstop_test::NatsServer;
@@ -132,7 +135,7 @@ async fn no_confirmed_job_is_lost_however_often_processes_and_the_server_are_kil
             }
         }
     }
-    assert_eq!(emails.dead_letters(1).await.unwrap(), []);
+    assert_eq!(emails.handle().dead_letters(None, 1).await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

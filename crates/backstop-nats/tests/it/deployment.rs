@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use backstop_deferred::{Created, DeferError, Deferred, JobId, JobState, JobStore, List, Place};
+use backstop_deferred::{
+    DeferError, Deferred, JobId, JobState,
+    store::{Created, JobStore, List, Place},
+};
 use backstop_nats::{NatsJobStore, async_nats::ConnectOptions};
 use backstop_test::NatsServer;
 use bytes::Bytes;

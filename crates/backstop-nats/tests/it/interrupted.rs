@@ -2,7 +2,10 @@
 
 use std::{future::poll_fn, pin::pin, task::Poll};
 
-use backstop_deferred::{Created, JobId, JobStore, List, Place, StoreError};
+use backstop_deferred::{
+    JobId, StoreError,
+    store::{Created, JobStore, List, Place},
+};
 use backstop_nats::NatsJobStore;
 use backstop_test::NatsServer;
 use bytes::Bytes;

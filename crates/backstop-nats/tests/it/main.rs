@@ -12,5 +12,8 @@ mod config;
 mod contract;
 mod crash;
 mod deployment;
+mod domain;
+mod ended;
+mod give_back;
 mod interrupted;
 mod outages;

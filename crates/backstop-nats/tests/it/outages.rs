@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use backstop_deferred::{DeferError, Deferred, JobId, JobState, JobStore, List};
+use backstop_deferred::{
+    DeferError, Deferred, JobId, JobState,
+    store::{JobStore, List},
+};
 use backstop_test::NatsServer;
 use tokio::{
     task::{JoinHandle, block_in_place},
