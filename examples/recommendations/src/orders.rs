@@ -19,7 +19,7 @@ use axum::{Json, Router};
 use backstop::deferred::idempotency_key;
 use backstop::{
     CircuitBreakerHandle, ClientBody, ConfigError, Drain, FallbackChain, FallbackHandle, FallbackLayer, Inventory,
-    Provider, Rejection, StandardHandle, name, standard,
+    Provider, Rejection, StandardHandle, Worker, name, standard,
 };
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use http::{Request, StatusCode, Uri};
@@ -165,17 +165,28 @@ impl Orders {
     }
 
     /// Runs the queued jobs until the drain begins, and those that run then to their end.
-    pub(crate) fn spawn_workers(&self, tasks: &mut JoinSet<()>, drain: &Drain) {
-        let Self { services, queues, .. } = self;
+    ///
+    /// While the circuit of the service that a kind of job calls is open, none of them begins: an outage uses up no attempts.
+    pub(crate) fn spawn_workers(&self, tasks: &mut JoinSet<()>, drain: &Drain) -> Result<(), ConfigError> {
+        let Self { services, queues, stacks: [payment, mail], .. } = self;
         let (with, all) = (services.clone(), queues.clone());
         let charge = service_fn(move |job| jobs::charge(job, with.clone(), all.clone()));
-        tasks.spawn(queues.charges.worker(charge).run(drain.begun()));
+        tasks.spawn(gated(queues.charges.worker(charge), payment)?.run(drain.begun()));
         let (with, all) = (services.clone(), queues.clone());
         let find_out = service_fn(move |job| jobs::find_out(job, with.clone(), all.clone()));
-        tasks.spawn(queues.checks.worker(find_out).run(drain.begun()));
+        tasks.spawn(gated(queues.checks.worker(find_out), payment)?.run(drain.begun()));
         let with = services.clone();
         let send = service_fn(move |job| jobs::send(job, with.clone()));
-        tasks.spawn(queues.emails.worker(send).run(drain.begun()));
+        tasks.spawn(gated(queues.emails.worker(send), mail)?.run(drain.begun()));
+        Ok(())
+    }
+}
+
+/// A worker that begins no job while the circuit of the service that its jobs call is open.
+fn gated<T, S>(worker: Worker<T, S>, stack: &StandardHandle) -> Result<Worker<T, S>, ConfigError> {
+    match stack.circuit_breaker() {
+        Some(circuit) => worker.gate(circuit.clone()),
+        None => Ok(worker),
     }
 }
 

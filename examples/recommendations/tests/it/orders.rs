@@ -202,3 +202,23 @@ async fn a_malformed_order_is_refused_before_anything_is_charged() {
     order_of(&app, "\"17\"", r#"{"user_id":"ada","product":"p001","price":0}"#).await.assert_problem(422);
     assert_eq!(charges(&app).await, json!(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_30_s_uses_up_no_attempts_of_queued_jobs() {
+    let app = App::start().await;
+    app.act("payment_service", "isolate").await;
+    app.act("mail_service", "isolate").await;
+    let job = assert_queued(&order(&app, "\"17\"").await, "charge_later");
+    for _ in 0..3 {
+        // 12 s: more than the first waits between attempts.
+        jobs_run().await;
+    }
+    assert_eq!(app.get(&job).await.json()["status"], "queued");
+    app.act("payment_service", "reset").await;
+    jobs_run().await;
+    assert_eq!(app.get(&job).await.json()["status"], "done", "it hasn't waited longer after each attempt");
+    assert_eq!((charges(&app).await, emails(&app).await), (json!(1), json!(0)), "the mail service is still away");
+    app.act("mail_service", "reset").await;
+    jobs_run().await;
+    assert_eq!(emails(&app).await, json!(1));
+}
