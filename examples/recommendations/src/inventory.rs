@@ -7,6 +7,7 @@ use backstop::{Check, Features, Health, Inventory, Name, name};
 
 use crate::edge::Edge;
 use crate::orders::Orders;
+use crate::rates::Rates;
 use crate::recommender::Recommender;
 use crate::sources::Sources;
 use crate::upstream::Upstream;
@@ -17,11 +18,13 @@ pub(crate) fn inventory(
     sources: &Sources,
     recommender: &Recommender,
     orders: &Orders,
+    rates: &Rates,
     features: &Features,
     health: &Health,
 ) -> Inventory {
-    let inventory = Upstream::ALL.into_iter().filter_map(dependency).fold(Inventory::new(), Inventory::depends_on);
-    let inventory = orders.register(recommender.register(sources.register(edge.register(inventory))));
+    let inventory = Upstream::ALL.into_iter().map(dependency).fold(Inventory::new(), Inventory::depends_on);
+    let inventory = rates.register(orders.register(recommender.register(sources.register(edge.register(inventory)))));
+    let table = "the built-in table has a rate for each currency that is accepted";
     inventory
         .register_all(features.handle().components())
         .register(health.clone())
@@ -35,16 +38,18 @@ pub(crate) fn inventory(
             Check::FallbackEnd,
             "an e-mail that the queue doesn't accept either isn't sent: the answer to the order says so",
         )
+        .exempt(name!("primary_rates"), Check::FallbackEnd, table)
+        .exempt(name!("secondary_rates"), Check::FallbackEnd, table)
 }
 
-/// The name that the layers have around calls of this upstream. The APIs of exchange rates aren't registered yet.
-fn dependency(upstream: Upstream) -> Option<Name> {
-    let name = match upstream {
+/// The name that the layers have around calls of this upstream.
+fn dependency(upstream: Upstream) -> Name {
+    match upstream {
         Upstream::Ml => name!("ml_service"),
         Upstream::Catalog => name!("popular_items"),
         Upstream::Payment => name!("payment_service"),
         Upstream::Mail => name!("mail_service"),
-        Upstream::Rates | Upstream::MoreRates => return None,
-    };
-    Some(name)
+        Upstream::Rates => name!("primary_rates"),
+        Upstream::MoreRates => name!("secondary_rates"),
+    }
 }

@@ -19,8 +19,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use backstop::{
-    CallError, CircuitBreakerHandle, ConfigError, FallbackChain, Freshness, Guard, LastKnownValues, Provider, name,
-    standard,
+    CallError, CircuitBreakerHandle, ConfigError, FallbackChain, Freshness, Guard, Inventory, LastKnownValues,
+    Provider, name, standard,
 };
 use http::Uri;
 use http::header::CACHE_CONTROL;
@@ -55,6 +55,8 @@ pub struct Rate {
 #[derive(Debug, Clone)]
 pub struct Rates {
     chain: FallbackChain<Currency, Rate>,
+    known: LastKnownValues<Currency, Rate>,
+    guards: [Guard; 2],
     circuits: Vec<CircuitBreakerHandle>,
 }
 
@@ -67,6 +69,7 @@ impl Rates {
         let client = http_client();
         let primary = Api::new("primary_rates", primary, client.clone(), circuit_wait)?;
         let secondary = Api::new("secondary_rates", secondary, client, circuit_wait)?;
+        let guards = [primary.guard.clone(), secondary.guard.clone()];
         let circuits = [&primary, &secondary].into_iter().filter_map(|api| api.circuit.clone()).collect();
 
         // A rate isn't personal, so the currency is the whole key.
@@ -88,7 +91,16 @@ impl Rates {
             // Never fails: there are no other currencies than those of the table.
             .provider(Provider::from_fn(name!("built_in"), |currency: Currency| ready(currency.built_in())))
             .build()?;
-        Ok(Self { chain, circuits })
+        Ok(Self { chain, known, guards, circuits })
+    }
+
+    /// Lists the guards, the chain, and what is remembered of both APIs.
+    pub(crate) fn register(&self, inventory: Inventory) -> Inventory {
+        let guards = self.guards.iter().flat_map(Guard::components);
+        inventory
+            .register_all(guards)
+            .register(self.chain.handle())
+            .register_for([name!("primary_rates"), name!("secondary_rates")], self.known.clone())
     }
 
     pub(crate) fn circuits(&self) -> &[CircuitBreakerHandle] {

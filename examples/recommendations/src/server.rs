@@ -90,8 +90,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         sources.clone().for_features(&features).and_then(Recommender::from_sources).map_err(StartError::Layer)?;
     let drain = health.drain();
     let edge = Edge::new(config.trusted_deadline).map_err(StartError::Layer)?;
-    let routes = app(recommender.clone(), &orders, rates, &edge, &health).map_err(StartError::Layer)?;
-    let inventory = inventory(&edge, &sources, &recommender, &orders, &features, &health);
+    let routes = app(recommender.clone(), &orders, rates.clone(), &edge, &health).map_err(StartError::Layer)?;
+    let inventory = inventory(&edge, &sources, &recommender, &orders, &rates, &features, &health);
     let routes = routes.merge(page::shop(admin_address));
     let guard = Guard::new(app_address, admin_address, config.admin_token);
     let admin = admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard);

@@ -41,13 +41,32 @@ async fn prove(app: &App) {
     let answer = order(app, "3").await;
     assert_eq!((answer.status, answer.header("x-fallback-source")), (StatusCode::ACCEPTED, Some("charge_later")));
     app.mend("payment").await;
+
+    let rate = async |currency: &str, source: &str| {
+        let answer = app.get(&format!("/api/exchange-rates/{currency}")).await;
+        assert_eq!(answer.json()["source"], source, "{answer:?}");
+    };
+    app.fail("rates").await;
+    rate("USD", "secondary_rates").await;
+    app.fail("more_rates").await;
+    rate("USD", "last_known").await;
+    rate("JPY", "built_in").await;
+    app.mend("rates").await;
+    app.mend("more_rates").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_dependency_is_protected_and_the_app_was_seen_to_work_without_it() {
     let app = App::start().await;
     let names = app.running.inventory().audit().dependencies.into_iter().map(|audited| audited.name.to_string());
-    assert!(names.eq(["mail_service", "ml_service", "payment_service", "popular_items"]));
+    assert!(names.eq([
+        "mail_service",
+        "ml_service",
+        "payment_service",
+        "popular_items",
+        "primary_rates",
+        "secondary_rates"
+    ]));
     let gaps = |inventory: &Inventory| {
         let audit = inventory.audit();
         audit.gaps().map(|gap| format!("{} {}", gap.dependency, gap.check)).collect::<Vec<_>>()
@@ -80,6 +99,8 @@ async fn the_audit_says_by_what_each_dependency_is_protected() {
         ("popular_items", "recommendations"),
         ("payment_service", "orders"),
         ("mail_service", "confirmations"),
+        ("primary_rates", "exchange_rates"),
+        ("secondary_rates", "exchange_rates"),
     ] {
         assert_eq!(by(dependency, Check::Timeout), format!("timeout {dependency}"));
         assert_eq!(by(dependency, Check::CircuitBreaker), format!("circuit-breaker {dependency}"));
@@ -89,4 +110,7 @@ async fn the_audit_says_by_what_each_dependency_is_protected() {
     }
     assert_eq!(by("ml_service", Check::FallbackEnd), "fallback recommendations");
     assert_eq!(by("ml_service", Check::StalenessBound), "last-known-values cached");
+    for dependency in ["primary_rates", "secondary_rates"] {
+        assert_eq!(by(dependency, Check::StalenessBound), "last-known-values last_known");
+    }
 }

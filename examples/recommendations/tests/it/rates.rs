@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use recommendations::Simulated;
 use serde_json::json;
 use tokio::time::advance;
 
@@ -78,6 +79,6 @@ async fn a_currency_that_the_shop_does_not_take_is_refused_before_anything_is_ca
         let problem = app.get(&format!("/api/exchange-rates/{unknown}")).await.assert_problem(404);
         assert!(problem["allowed"].as_str().is_some_and(|known| known.contains("USD")), "{problem}");
     }
-    let called: Vec<_> = app.running.chaos().all_simulated().map(|upstream| upstream.requests()).collect();
+    let called: Vec<_> = app.running.chaos().all_simulated().map(Simulated::requests).collect();
     assert_eq!(called, [0; 6]);
 }
