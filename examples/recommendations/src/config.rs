@@ -88,7 +88,8 @@ impl Default for Config {
             catalog_url: None,
             // Shorter than Backstop's default of 60 s, so that recovery can be watched.
             circuit_wait: Duration::from_secs(5),
-            ml_recovery: Recovery::ramp([0.01, 0.05, 0.25, 0.5]).each(Duration::from_secs(5)),
+            // A step needs 10 calls. A first share of 1 % is for thousands of calls a second; with a few it would take minutes.
+            ml_recovery: Recovery::ramp([0.25, 0.5]).each(Duration::from_secs(5)),
             // Backstop's default: more than three checks of most balancers.
             drain: Duration::from_secs(10),
             jobs_dir: None,
