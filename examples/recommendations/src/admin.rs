@@ -19,6 +19,7 @@ use backstop::{FeaturesHandle, Health};
 pub(crate) use self::guard::Guard;
 use crate::chaos::Chaos;
 use crate::circuits::Circuits;
+use crate::metrics;
 use crate::problem::{method_not_allowed, not_found};
 
 /// The largest request body. Real ones are a line long.
@@ -47,6 +48,8 @@ pub(crate) fn router(
         .merge(features)
         // The public sees only a word of it.
         .merge(health.routes().with_details())
+        // For the control room, which can't read another origin.
+        .merge(metrics::routes())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))

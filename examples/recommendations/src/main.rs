@@ -72,7 +72,7 @@ fn welcome(running: &Running) {
         out(),
         format_args!(
             r#"
-Try these commands in turn:
+Open http://{app} in a browser for a shop, and http://{admin} for its control room. Or try these commands in turn:
   curl -i http://{app}/api/recommendations/ada
   curl -X PUT http://{admin}/chaos/ml {json} -d '{{"fault":"status"}}'
   curl -i http://{app}/api/recommendations/ada

@@ -44,13 +44,39 @@ const SHOP: Files = files! {
     "/page/api.js" JS "shop/api.js",
     "/page/notices.js" JS "shop/notices.js",
     "/page/orders.js" JS "shop/orders.js",
+    "/page/visitors.js" JS "shop/visitors.js",
     "/page/words.js" JS "shop/words.js",
+};
+
+const CONTROL_ROOM: Files = files! {
+    "/" HTML "control/index.html",
+    "/page/control.css" CSS "control/control.css",
+    "/page/layout.css" CSS "control/layout.css",
+    "/page/diagram.css" CSS "control/diagram.css",
+    "/page/admin.js" JS "control/admin.js",
+    "/page/changes.js" JS "control/changes.js",
+    "/page/chart.js" JS "control/chart.js",
+    "/page/control.js" JS "control/control.js",
+    "/page/diagram.js" JS "control/diagram.js",
+    "/page/feed.js" JS "control/feed.js",
+    "/page/history.js" JS "control/history.js",
+    "/page/metrics.js" JS "control/metrics.js",
+    "/page/sources.js" JS "control/sources.js",
+    "/page/state.js" JS "control/state.js",
+    "/page/switches.js" JS "control/switches.js",
 };
 
 /// The shop. A page of the listener at `admin` may frame it.
 pub(crate) fn shop(admin: SocketAddr) -> Router {
     let policy = format!("connect-src 'self'; frame-ancestors {}", origins(admin));
     serve(SHOP, &policy, str::to_owned)
+}
+
+/// The control room, which frames the shop of the listener at `app`. Its files tell nothing, so they need no guard: a browser can't
+/// send a token when it opens a page.
+pub(crate) fn control_room(app: SocketAddr) -> Router {
+    let policy = format!("connect-src 'self'; frame-src {}; frame-ancestors 'none'", origins(app));
+    serve(CONTROL_ROOM, &policy, |text| text.replace("{shop-port}", &app.port().to_string()))
 }
 
 /// Serves these files and the common ones. `fill` completes their text.

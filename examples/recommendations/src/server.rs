@@ -95,6 +95,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let routes = routes.merge(page::shop(admin_address));
     let guard = Guard::new(app_address, admin_address, config.admin_token);
     let admin = admin::router(chaos.clone(), circuits.clone(), features.handle(), &health, guard);
+    let admin = admin.merge(page::control_room(app_address));
     let (mut servers, mut background) = (JoinSet::new(), JoinSet::new());
     let max_connections = config.max_connections.unwrap_or_else(listener::default_max_connections);
     // Requests are small. An order that is larger isn't read to its end.

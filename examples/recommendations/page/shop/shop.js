@@ -4,6 +4,7 @@ import { ask, isGood } from "./api.js";
 import { byId, el, repeat, setText, svg, sync } from "./dom.js";
 import { notify } from "./notices.js";
 import { order } from "./orders.js";
+import "./visitors.js";
 import { about, warnings } from "./words.js";
 
 const REFRESH_MS = 2_000;

@@ -7,6 +7,7 @@ mod binary;
 mod circuits;
 mod common;
 mod connections;
+mod control_room;
 mod dashboard;
 mod faults;
 mod features;

@@ -79,7 +79,7 @@ const PALE: &str = r#"
 /// for screen readers. Elements without a place, such as those of a closed dialog, are no controls.
 pub(crate) async fn assert_keyboard_reaches_every_control(browser: &Browser) {
     // From the top.
-    browser.run("document.activeElement.blur(); scrollTo(0, 0); getSelection().collapse(document.body, 0)").await;
+    browser.run("document.body.tabIndex = -1; document.body.focus()").await;
     let expected = browser.run(CONTROLS).await;
     let expected = expected.as_array().unwrap();
     assert!(expected.len() > 2, "{expected:?}");
@@ -87,7 +87,8 @@ pub(crate) async fn assert_keyboard_reaches_every_control(browser: &Browser) {
         browser.press(Key::Tab).await;
         let at = browser.run(FOCUSED).await;
         assert_eq!(&at["control"], control);
-        assert_ne!(at["outline"], "none", "{control}");
+        // In a frame, it is the page inside that shows the focus.
+        assert!(at["outline"] != "none" || at["isFrame"] == true, "{control}");
     }
     for (role, name) in browser.accessible_names().await {
         let needs_name = ["button", "combobox", "link", "textbox", "checkbox", "image", "region", "Iframe"];
@@ -102,4 +103,4 @@ const CONTROLS: &str = r#"
 
 const FOCUSED: &str = r#"
     const node = document.activeElement;
-    return { control: node.outerHTML.slice(0, 120), outline: getComputedStyle(node).outlineStyle }"#;
+    return { control: node.outerHTML.slice(0, 120), outline: getComputedStyle(node).outlineStyle, isFrame: node.tagName === "IFRAME" }"#;

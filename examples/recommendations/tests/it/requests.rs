@@ -85,7 +85,7 @@ async fn unknown_paths_are_404() {
     {
         app.get(path).await.assert_problem(404);
     }
-    for path in ["/", "/api/recommendations/ada"] {
+    for path in ["/page", "/api/recommendations/ada"] {
         let answer = app.admin(Method::GET, path, None).await;
         answer.assert_problem(404);
     }
