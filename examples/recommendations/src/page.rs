@@ -44,6 +44,7 @@ const SHOP: Files = files! {
     "/page/api.js" JS "shop/api.js",
     "/page/notices.js" JS "shop/notices.js",
     "/page/orders.js" JS "shop/orders.js",
+    "/page/rate.js" JS "shop/rate.js",
     "/page/visitors.js" JS "shop/visitors.js",
     "/page/words.js" JS "shop/words.js",
 };

@@ -4,6 +4,7 @@ import { ask, isGood } from "./api.js";
 import { byId, el, repeat, setText, svg, sync } from "./dom.js";
 import { notify } from "./notices.js";
 import { order } from "./orders.js";
+import { currency, showRate } from "./rate.js";
 import "./visitors.js";
 import { about, warnings } from "./words.js";
 
@@ -16,7 +17,7 @@ let waits = [];
 
 async function refresh() {
   waits = [];
-  await Promise.all([recommendations(user.value), dashboard(user.value)]);
+  await Promise.all([recommendations(user.value), dashboard(user.value), showRate(failed)]);
 }
 
 async function recommendations(name) {
@@ -30,6 +31,8 @@ async function recommendations(name) {
   notify("recommendations", notice ? [notice] : []);
   const { items, latency_ms: took } = answer.body;
   setText(byId("from"), `Answered in ${took < 10 ? took.toFixed(1) : Math.round(took)} ms`);
+  // What everybody gets is no match for anybody.
+  byId("items").classList.toggle("for-all", answer.labels.isDegraded);
   sync(byId("items"), items, (item) => item.id, makeItem);
 }
 
@@ -97,6 +100,7 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(!isPaused()));
   if (!isPaused()) now();
 });
+currency.addEventListener("change", () => showRate(failed));
 user.addEventListener("change", () => {
   sync(byId("items"), [], String);
   now();

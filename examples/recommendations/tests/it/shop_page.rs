@@ -114,6 +114,48 @@ async fn a_refusal_counts_down_to_the_next_try() {
 }
 
 #[tokio::test]
+async fn an_exchange_rate_says_how_good_it_is() {
+    let Some((browser, _one)) = browser().await else { return };
+    let app = open_shop(&browser).await;
+    browser.until_text("#rate", "€ 1 = ").await;
+    browser.until_text("#rate-from", "Up to date").await;
+    app.set_fault("rates", "refuse").await;
+    browser.until_text("#rate-from", "From our second source").await;
+    app.set_fault("more_rates", "refuse").await;
+    browser.until_text("#rate-from", "A saved rate from less than a minute ago").await;
+    // Nobody has asked for this one before.
+    browser.type_into("#currency", "JPY").await;
+    browser.until_text("#rate", "€ 1 = 184 JPY").await;
+    browser.until_text("#rate-from", "A rough rate, of 2026-01-02").await;
+    app.set_fault("rates", "none").await;
+    browser.until_text("#rate-from", "Up to date").await;
+    // An older rate is no reason for a banner.
+    assert_eq!(browser.run("return document.querySelectorAll('#notices li').length").await, 0);
+    assert_eq!(browser.console().await, [""; 0]);
+}
+
+/// As customers get the shop: the address of the admin listener is behind a firewall, so the page must not need it, or show it.
+#[tokio::test]
+async fn without_the_admin_listener_the_page_is_just_the_shop() {
+    let Some((browser, _one)) = browser().await else { return };
+    let app = open_shop(&browser).await;
+    browser.until_text("#rate-from", "Up to date").await;
+    let asked = browser.run("return performance.getEntriesByType('resource').map(({ name }) => name)").await;
+    let asked = asked.as_array().unwrap();
+    assert!(asked.len() > 8, "{asked:?}");
+    let own = format!("http://{}/", app.app);
+    for url in asked {
+        assert!(url.as_str().unwrap().starts_with(&own), "{url}");
+    }
+    let html = browser.run("return document.documentElement.outerHTML").await;
+    let port = app.admin.rsplit(':').next().unwrap();
+    for trace in [port, "Control room", "<iframe", "chaos"] {
+        assert!(!html.as_str().unwrap().contains(trace), "{trace}");
+    }
+    assert_eq!(browser.console().await, [""; 0]);
+}
+
+#[tokio::test]
 async fn the_shop_fits_every_size_both_colour_schemes_and_the_keyboard() {
     let Some((browser, _one)) = browser().await else { return };
     let app = open_shop(&browser).await;
