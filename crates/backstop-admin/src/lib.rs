@@ -81,19 +81,34 @@
 //! | `axum` | the routes for operators |
 //! | `metrics` | the audit sees whether a recorder is installed. Without it, the check `metrics` is missing |
 
+#![cfg_attr(feature = "axum", doc = "")]
+#![cfg_attr(feature = "axum", doc = include_str!("routes.md"))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "axum")]
+mod actions;
 mod audit;
+#[cfg(feature = "axum")]
+mod events;
+#[cfg(feature = "axum")]
+mod guard;
 mod inventory;
+#[cfg(feature = "axum")]
+mod json;
 mod protected;
+#[cfg(feature = "axum")]
+mod routes;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
 pub use backstop_core::{
-    Event, EventLog, Inspect, Lasts, Name, Operation, OperationError, OperationRequest, Reach, Value, name,
+    ConfigError, Event, EventLog, Inspect, Lasts, Name, Operation, OperationError, OperationFuture, OperationRequest,
+    Reach, Value, name,
 };
 
 pub use audit::{Audit, Check, CheckStatus, DependencyAudit, Gap};
 pub use inventory::Inventory;
+#[cfg(feature = "axum")]
+pub use routes::{Admin, AdminBuilder};

@@ -215,7 +215,7 @@
 //! | `redb` | | `deferred`, and `RedbJobStore`, which keeps that work in a file |
 //! | `nats` | | `deferred`, and `NatsJobStore`, of `backstop-nats`, which keeps that work in NATS JetStream, for a fleet |
 //! | `fault` | | `FaultLayer`, of `backstop-fault`: makes a share of calls fail, on purpose and safely |
-//! | `admin` | | `Inventory` and `assert_protected!`, of `backstop-admin`: what protects each dependency, and what is missing |
+//! | `admin` | | `Inventory` and `assert_protected!`, of `backstop-admin`: what protects each dependency, and what is missing. With `axum`, the routes for operators: `Admin` |
 //! | `redis` | | `RedisStore`, of `backstop-redis`: a shared store for flags, counts, views of health and stored answers |
 //! | `axum` | | axum's bodies, its handlers as providers, and the extractors `Degradations` and `Features` |
 //! | `tonic` | | tonic's bodies, and its `Status` where it comes as an error |
@@ -255,6 +255,8 @@ pub use backstop_kit::{
 #[cfg(feature = "admin")]
 #[doc(no_inline)]
 pub use backstop_admin as admin;
+#[cfg(all(feature = "admin", feature = "axum"))]
+pub use backstop_admin::{Admin, AdminBuilder};
 #[cfg(feature = "admin")]
 pub use backstop_admin::{Audit, Check, CheckStatus, Inventory, assert_protected};
 #[cfg(feature = "bulkhead")]
