@@ -59,6 +59,21 @@ pub(crate) enum Action {
     Discard,
 }
 
+/// Drops those that were replayed and failed again since they were listed in order: the next page would begin after them.
+fn drop_moved(letters: &mut Vec<DeadLetter>) {
+    // Whether the last one has moved, nobody knows. The next page has it.
+    let mut next = letters.pop().as_ref().map(DeadLetter::position);
+    letters.reverse();
+    letters.retain(|letter| {
+        let is_in_order = next.is_none_or(|next| letter.position() < next);
+        if is_in_order {
+            next = Some(letter.position());
+        }
+        is_in_order
+    });
+    letters.reverse();
+}
+
 impl Queue {
     /// The record of a job, if it can be read.
     pub(crate) async fn record(&self, id: JobId) -> Result<Option<(StoredRecord, Record)>, StoreError> {
@@ -81,7 +96,7 @@ impl Queue {
         limit: usize,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let position = after.map(DeadLetter::position);
-        let (from, mut asked) = (position.map_or(0, |(due, _)| due), limit.saturating_add(1));
+        let (from, mut asked) = (position.map_or(0, |(due, _)| due), limit.saturating_add(2));
         loop {
             let ids = self.store.due(List::Dead, from..=u64::MAX, asked).await?;
             let is_all = ids.len() < asked;
@@ -90,8 +105,12 @@ impl Queue {
             }));
             let mut letters: Vec<_> = read.await?.into_iter().flatten().collect();
             letters.retain(|letter| position.is_none_or(|position| letter.position() > position));
-            // Otherwise all of them are due together with the last one.
-            if is_all || !letters.is_empty() {
+            let is_last = is_all && letters.len() <= limit;
+            if !is_last {
+                drop_moved(&mut letters);
+            }
+            // Otherwise all of them are due together with the one before, or have moved.
+            if is_last || !letters.is_empty() {
                 letters.truncate(limit);
                 return Ok(letters);
             }

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::IntoFuture, marker::PhantomData, pin::Pin, sync::Arc, time::Duration};
 
-use backstop_core::Name;
+use backstop_core::{Name, scope};
 use bytes::Bytes;
 use tokio::time::timeout;
 
@@ -199,6 +199,9 @@ impl Defer {
     }
 
     async fn accept(self) -> Result<Receipt, DeferError> {
+        if scope::is_shadow() {
+            return Err(DeferError::NotAccepted(NotAccepted::Shadow));
+        }
         let Self { queue, kind, version, payload, key, owner } = self;
         let DeferredConfig { max_payload, max_pending, .. } = *queue.config();
         let invalid = |why| DeferError::NotAccepted(NotAccepted::Invalid(why));

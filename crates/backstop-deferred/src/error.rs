@@ -78,6 +78,8 @@ pub enum NotAccepted {
     },
     /// The payload can't be written or sealed.
     Invalid(String),
+    /// It was deferred in a [call whose answer nobody gets](backstop_core::scope#shadow-calls), such as a drill.
+    Shadow,
 }
 
 impl fmt::Display for DeferError {
@@ -91,6 +93,7 @@ impl fmt::Display for DeferError {
                 write!(f, "not accepted: a payload of {len} bytes; at most {max} are allowed")
             }
             Self::NotAccepted(NotAccepted::Invalid(why)) => write!(f, "not accepted: {why}"),
+            Self::NotAccepted(NotAccepted::Shadow) => f.write_str("not accepted: nobody gets the answer of this call"),
             Self::Unknown(UnknownOutcome { error, .. }) => {
                 write!(f, "it isn't known whether the job was accepted: {error}")
             }

@@ -58,7 +58,7 @@ impl Metrics {
         }
     }
 
-    /// What became of a job that was to be accepted.
+    /// What became of a job that was to be accepted. A shadow counts nowhere.
     pub(crate) fn deferred(&self, result: &Result<Receipt, DeferError>) {
         let index = match result {
             Ok(Receipt { is_new: true, .. }) => 0,
@@ -66,6 +66,7 @@ impl Metrics {
             Err(DeferError::NotAccepted(NotAccepted::Full { .. })) => 2,
             Err(DeferError::NotAccepted(NotAccepted::KeyReused)) => 3,
             Err(DeferError::NotAccepted(NotAccepted::TooLong { .. } | NotAccepted::Invalid(_))) => 4,
+            Err(DeferError::NotAccepted(NotAccepted::Shadow)) => return,
             Err(DeferError::Unknown(_)) => 5,
         };
         self.accepted[index].increment();

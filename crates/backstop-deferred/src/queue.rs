@@ -179,10 +179,16 @@ impl Queue {
     /// Leaves a job to other workers, uncounted.
     async fn leave_alone(&self, id: JobId, stored: StoredRecord) -> Result<(), StoreError> {
         telemetry::left_alone(&self.name, id);
-        if self.store.hide(id, LEAVE_ALONE).await? || self.unknown_jobs().add(id, stored.place.due) {
+        let is_queued = stored.place.list == List::Queued;
+        if self.store.hide(id, LEAVE_ALONE).await? || is_queued && self.unknown_jobs().add(id, stored.place.due) {
             return Ok(());
         }
-        let place = self.place(List::Queued, LEAVE_ALONE);
+        // Only queued jobs are passed over. The bytes of one whose worker is gone still say so: the next claim counts the crash.
+        let place = if is_queued {
+            self.place(List::Queued, LEAVE_ALONE)
+        } else {
+            Place { list: List::Queued, ..stored.place }
+        };
         self.store.replace(id, stored.version, stored.bytes, place).await.map(drop)
     }
 

@@ -126,6 +126,7 @@ impl<T: JobKind> HttpQueue<T> {
     /// |---|---|---|---|
     /// | the queue is full | 503 with `Retry-After`, as an error | `queue-full` | the next provider: no job exists |
     /// | the job is too long | 413, as an error | `job-too-long` | the next provider: no job exists |
+    /// | nobody gets the answer, as in a [drill](scope#shadow-calls): `make` isn't called | 503, as an error | `shadow` | no job exists |
     /// | the job can't be stored | 500, as an error | `job-invalid` | the next provider: no job exists |
     /// | the key belongs to another request | 422 | `key-reused` | the end |
     /// | the key is missing or malformed, or there is no principal | 400 | `key-required`, `key-malformed`, `key-without-principal` | the end |
@@ -183,6 +184,11 @@ impl<T: JobKind> HttpQueue<T> {
         Ok(Asked { prefers_async: prefers_async(&head.headers), key, owner })
     }
 
+    /// A call whose answer nobody gets accepts no job.
+    fn in_shadow(&self) -> Rejection {
+        Rejection::refused(self.name().clone(), Reason::new("shadow"))
+    }
+
     async fn defer<R: WrapBody>(&self, job: T, asked: &Asked) -> Result<Response<R>, Rejection> {
         let mut defer = self.deferred.defer(&job);
         if let Some((principal, key)) = &asked.key {
@@ -213,6 +219,7 @@ impl<T: JobKind> HttpQueue<T> {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 Err(Rejection::refused(by, Reason::new("job-invalid")).with_status(status, GrpcCode::INTERNAL))
             }
+            Some(Err(DeferError::NotAccepted(NotAccepted::Shadow))) => Err(self.in_shadow()),
             unknown @ (None | Some(Err(DeferError::Unknown(_)))) => {
                 let error = unknown.and_then(Result::err).map(|error| error.to_string());
                 telemetry::not_known(self.name().as_str(), error.as_deref().unwrap_or("the deadline passed"));
@@ -268,6 +275,14 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let mut entered = Entered::now();
+        if scope::is_shadow() {
+            let refused = NotQueued(self.http.in_shadow().into());
+            return Box::pin(async move {
+                entered.polled();
+                entered.prove();
+                Err(refused)
+            });
+        }
         let (head, body) = request.into_parts();
         let asked = match self.http.read(&head) {
             Ok(asked) => asked,

@@ -9,6 +9,7 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// An `Idempotency-Key` that isn't one non-empty string of structured fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MalformedKey;
 
 impl fmt::Display for MalformedKey {

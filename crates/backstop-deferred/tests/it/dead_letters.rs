@@ -1,11 +1,18 @@
 //! What operators see of dead letters, and do to them.
 
+use std::{
+    collections::BTreeSet,
+    ops::RangeInclusive,
+    sync::{Arc, Mutex},
+};
+
 use backstop_core::{EventLog, Inspect, OperationError, OperationRequest, Reach, Value};
 use backstop_deferred::{
     Deferred, DeferredHandle, Failure, JobId, JobState, MemoryJobStore, Permanent, StoreError,
-    store::{JobStore, List, Place},
+    store::{Created, JobStore, List, Place, StoredRecord, Totals},
 };
 use backstop_test::Logs;
+use bytes::Bytes;
 use tokio::time::sleep;
 use tower::BoxError;
 use tracing::Level;
@@ -77,6 +84,80 @@ async fn dead_letters_that_are_due_together_are_on_several_pages() {
         }
     }
     assert_eq!(seen, (0..100).map(|number| JobId::from_bytes([number; 16])).collect::<Vec<_>>());
+}
+
+/// Before it reads this record, it is replayed and fails again, which takes it to the end of the dead letters.
+#[derive(Clone)]
+struct Moving {
+    inner: MemoryJobStore,
+    moves: Arc<Mutex<Option<JobId>>>,
+}
+
+impl JobStore for Moving {
+    async fn create(
+        &self,
+        id: JobId,
+        key: Option<[u8; 32]>,
+        bytes: Bytes,
+        place: Place,
+        max_pending: u64,
+    ) -> Result<Created, StoreError> {
+        self.inner.create(id, key, bytes, place, max_pending).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Option<StoredRecord>, StoreError> {
+        if self.moves.lock().unwrap().take_if(|moves| *moves == id).is_some()
+            && let Some(StoredRecord { bytes, version, place }) = self.inner.get(id).await?
+        {
+            self.inner.replace(id, version, bytes, Place { due: place.due + 1_000, ..place }).await?;
+        }
+        self.inner.get(id).await
+    }
+
+    async fn replace(&self, id: JobId, version: u64, bytes: Bytes, place: Place) -> Result<Option<u64>, StoreError> {
+        self.inner.replace(id, version, bytes, place).await
+    }
+
+    async fn remove(&self, id: JobId, version: u64) -> Result<bool, StoreError> {
+        self.inner.remove(id, version).await
+    }
+
+    async fn due(&self, list: List, times: RangeInclusive<u64>, limit: usize) -> Result<Vec<JobId>, StoreError> {
+        self.inner.due(list, times, limit).await
+    }
+
+    async fn totals(&self, list: List) -> Result<Totals, StoreError> {
+        self.inner.totals(list).await
+    }
+}
+
+#[tokio::test]
+async fn pages_leave_out_no_dead_letter_if_another_moves_while_they_are_read() {
+    const LETTERS: u8 = 20;
+    let id = |number| JobId::from_bytes([number; 16]);
+    for moves in 0..LETTERS {
+        let inner = MemoryJobStore::new();
+        let queued = emails(inner.clone()).defer(&email("ada")).await.unwrap().id;
+        let mut bytes = inner.get(queued).await.unwrap().unwrap().bytes.to_vec();
+        // Failed for good, and permanently.
+        bytes[1] = 3;
+        for number in 0..LETTERS {
+            let dead = Place { list: List::Dead, due: u64::MAX / 2 + u64::from(number) };
+            inner.create(id(number), None, bytes.clone().into(), dead, 1_000).await.unwrap();
+        }
+        let store = Moving { inner, moves: Arc::new(Mutex::new(Some(id(moves)))) };
+        let handle = emails(store).handle();
+        let (mut seen, mut last) = (BTreeSet::new(), None);
+        loop {
+            let page = handle.dead_letters(last.as_ref(), 4).await.unwrap();
+            seen.extend(page.iter().map(|letter| letter.id));
+            last = page.into_iter().next_back();
+            if last.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, (0..LETTERS).map(id).collect(), "{moves} moves");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,15 +1,24 @@
 //! Accepting jobs over HTTP, and their status.
 
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
 use axum::{
     Router,
     body::{Body, to_bytes},
     response::{IntoResponse, Response},
 };
+use backstop_core::{Level, scope};
 use backstop_deferred::{
-    Deferred, HttpQueue, HttpQueueBuilder, JobId, JobState, MemoryJobStore,
+    DeferError, Deferred, HttpQueue, HttpQueueBuilder, JobId, JobState, MemoryJobStore, NotAccepted,
     store::{JobStore, List},
 };
-use backstop_fallback::{FallbackChain, FallbackLayer, Freshness, Provider, Rejection, name};
+use backstop_fallback::{Drill, FallbackChain, FallbackLayer, Freshness, Provider, Rejection, name};
 use backstop_kit::{client, proof::Entered};
 use http::{Request, StatusCode, request::Parts};
 use proptest::prelude::*;
@@ -215,6 +224,39 @@ async fn what_may_be_queued_is_done_by_nobody_else_not_even_at_the_chains_deadli
         }))
         .provider(Provider::value(name!("paper"), async || "printed"));
     assert!(handlers.build().unwrap().execute(()).await.unwrap_err().rejection().outcome().ends_chain);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drill_accepts_no_job_and_makes_none() {
+    let store = MemoryJobStore::new();
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&made);
+    let http = emails(store.clone()).http().accept_key(user).build().unwrap();
+    let queue = http.provider(name!("queue"), move |request| {
+        counted.fetch_add(1, Relaxed);
+        to_email(request)
+    });
+    let chain = FallbackChain::builder("emails").provider(queue).build().unwrap();
+    let drill = Drill::new(|run| drop(tokio::spawn(run)), || Level::Healthy);
+    let layer = FallbackLayer::new(name!("mail_service"), chain).with_drill(drill).unwrap();
+    let asked = |key| Request::get("/emails").header("idempotency-key", key).body(Body::from("ada")).unwrap();
+    // The second key is malformed, which is no proof that the queue works.
+    for key in ["\"17\"", "17"] {
+        let slow = service_fn(async |_| {
+            sleep(secs(1)).await;
+            Ok::<_, BoxError>(Response::new(Body::from("sent")))
+        });
+        layer.layer(slow).oneshot(asked(key)).await.unwrap();
+        sleep(secs(60)).await;
+    }
+    assert_eq!((pending(&store).await, made.load(Relaxed)), (0, 0));
+    assert_eq!(layer.handle().status().last_proven[0].1, None);
+    // Nor does a drill of anything else that awaits the queue.
+    let emails = emails(store.clone());
+    let mut defer = emails.defer(&email("ada")).into_future();
+    let refused = poll_fn(|cx| scope::shadow(|| defer.as_mut().poll(cx))).await.unwrap_err();
+    assert!(matches!(refused, DeferError::NotAccepted(NotAccepted::Shadow)), "{refused}");
+    assert_eq!(pending(&store).await, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -136,3 +136,26 @@ async fn an_old_worker_writes_nothing_for_jobs_it_does_not_know_and_reaches_thos
     old_worker.abort();
     assert_eq!(sent.0.lock().unwrap().len(), 2_001);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_old_worker_does_not_ask_again_and_again_for_a_job_whose_new_worker_is_gone() {
+    let store = Breakable::default();
+    let old = Deferred::<OldEmail>::builder("emails", store.clone()).build().unwrap();
+    let new = Deferred::<NewEmail>::builder("emails", store.clone()).build().unwrap();
+    new.defer(&NewEmail { to: vec![1] }).await.unwrap();
+    let hangs = service_fn(async |_: Job<NewEmail>| pending::<Result<(), BoxError>>().await);
+    let new_worker = tokio::spawn(new.worker(hangs).run(pending()));
+    sleep(secs(5)).await;
+    new_worker.abort();
+    let sent = Sent::default();
+    let _old_worker = sent.work(&old, |email| email.to);
+    // Until its claim has run out.
+    sleep(secs(40)).await;
+    let asked = store.asked();
+    sleep(secs(60)).await;
+    assert!(store.asked() - asked < 100, "once a second: {}", store.asked() - asked);
+    // Of three crashes, this is one.
+    let _new_worker = sent.work(&new, |email| email.to[0]);
+    sleep(secs(5)).await;
+    assert_eq!(*sent.0.lock().unwrap(), BTreeMap::from([(1, vec![2])]));
+}
