@@ -8,7 +8,7 @@
 //! | [`StoredRecord`], [`Created`], [`Totals`] | what a store returns |
 //! | `contract` | the tests |
 //!
-//! A store knows nothing of what is in a record. [`JobId`](crate::JobId) and [`StoreError`](crate::StoreError) are in the crate's root.
+//! A store knows nothing of what is in a record. [`JobId`] and [`StoreError`] are in the crate's root.
 
 #[cfg(feature = "contract")]
 #[cfg_attr(docsrs, doc(cfg(feature = "contract")))]

@@ -1,4 +1,4 @@
-//! What every [`JobStore`](super::JobStore) must do, as tests that a store's crate calls.
+//! What every [`JobStore`] must do, as tests that a store's crate calls.
 //!
 //! Each function takes an empty store, and panics if the store does something else. [`all`] runs all of them but
 //! [`records_outlive_the_store`], which is for stores that aren't gone when they are dropped.
