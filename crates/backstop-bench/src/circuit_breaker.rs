@@ -112,7 +112,8 @@ fn recovering() -> Vec<Contender> {
     vec![
         Contender::new("bare", move || calls(inner)),
         Contender::new("ours, closed", move || calls(ours(last(100), inner))),
-        Contender::new("ours, admitted by a ramp", || calls(ramping(0.999_999))).target("closed + 2 ns, a decision 5 ns"),
+        Contender::new("ours, admitted by a ramp", || calls(ramping(0.999_999)))
+            .target("closed + 2 ns, a decision 5 ns"),
         Contender::new("ours, a ramp of 25 %", || calls(ramping(0.25))),
         Contender::new("one clock read", clock),
     ]
