@@ -182,10 +182,10 @@ impl Audit {
         })
     }
 
-    /// Whether nothing is missing.
+    /// Whether nothing is missing. Without a dependency, all is.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.gaps().next().is_none()
+        !self.dependencies.is_empty() && self.gaps().next().is_none()
     }
 
     /// What a check found.
@@ -226,6 +226,9 @@ fn warnings(inventory: &Inventory, dependencies: &[DependencyAudit]) -> Vec<Stri
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.dependencies.is_empty() {
+            return f.write_str("no dependency is known: register the handles of the layers that protect them");
+        }
         let gaps = self.gaps().count();
         write!(f, "{} dependencies, {gaps} gaps", self.dependencies.len())?;
         let mut last = None;

@@ -8,23 +8,25 @@ use backstop_core::{
 use backstop_kit::{check_request, log_text, operation_fields, telemetry::millis};
 
 use crate::{
-    CircuitBreakerHandle, KeyedCircuitBreakerHandle, Transition, circuit_group::CircuitGroup, config::Settings,
-    state::WindowSize,
+    CircuitBreakerHandle, CircuitStatus, KeyedCircuitBreakerHandle, Transition, circuit_group::CircuitGroup,
+    config::Settings, state::WindowSize,
 };
 
 const OPERATIONS: &[Operation] = &[
-    Operation::until("isolate", "reset"),
+    Operation::until("isolate", "stop-isolating"),
+    Operation::once("stop-isolating"),
     Operation::once("close"),
     Operation::once("reset"),
-    Operation::once("observe-only"),
+    Operation::until("observe-only", "enforce"),
     Operation::once("enforce"),
 ];
 const KEY: &str = "a key of exactly one circuit, as events show it";
 const KEYED_OPERATIONS: &[Operation] = &[
-    Operation::until("isolate", "reset").arguments(&[("key", KEY)]),
+    Operation::until("isolate", "stop-isolating").arguments(&[("key", KEY)]),
+    Operation::once("stop-isolating").arguments(&[("key", KEY)]),
     Operation::once("close").arguments(&[("key", KEY)]),
     Operation::once("reset").arguments(&[("key", KEY)]),
-    Operation::once("observe-only").arguments(&[("key", KEY)]),
+    Operation::until("observe-only", "enforce").arguments(&[("key", KEY)]),
     Operation::once("enforce").arguments(&[("key", KEY)]),
 ];
 
@@ -91,6 +93,8 @@ fn operate(handle: &CircuitBreakerHandle, request: &OperationRequest, key: Optio
     }
     match operation {
         "isolate" => handle.isolate(),
+        // Its time may be over after the isolation has ended and the circuit has opened by itself.
+        "stop-isolating" if handle.status() != CircuitStatus::Isolated => {}
         "close" => handle.close(),
         "observe-only" => handle.observe_only(),
         "enforce" => handle.enforce(),
@@ -114,7 +118,8 @@ impl<K> Inspect for KeyedCircuitBreakerHandle<K> {
     }
 
     fn state(&self) -> Vec<(&'static str, Value)> {
-        vec![("circuits", self.len().into()), ("unguarded", self.unguarded().into())]
+        let mode = self.group().checked().circuit.mode;
+        vec![("mode", mode.as_str().into()), ("circuits", self.len().into()), ("unguarded", self.unguarded().into())]
     }
 
     fn operations(&self) -> &'static [Operation] {
@@ -207,7 +212,10 @@ mod tests {
             assert_eq!(of.operate(&request).await, Ok(Reach::Instance));
         }
         let error = of.operate(&OperationRequest::new("explode", "ada", "a drill")).await.unwrap_err();
-        assert_eq!(error.to_string(), "operation is explode, allowed is: isolate, close, reset, observe-only, enforce");
+        assert_eq!(
+            error.to_string(),
+            "operation is explode, allowed is: isolate, stop-isolating, close, reset, observe-only, enforce"
+        );
         let events: Vec<_> =
             log.after(0).into_iter().map(|event| (event.fields[0].clone(), event.fields[1].clone())).collect();
         let asked = |operation: &'static str| (("operation", operation.into()), ("who", "ada".into()));
@@ -216,8 +224,9 @@ mod tests {
         let all = [
             asked("isolate"),
             isolated,
-            asked("close"),
+            asked("stop-isolating"),
             closed,
+            asked("close"),
             asked("reset"),
             asked("observe-only"),
             asked("enforce"),
@@ -227,6 +236,19 @@ mod tests {
         config.consecutive_failures = Some(7);
         circuit.reload(config).unwrap();
         assert_eq!(shown(of, "consecutive_failures"), Some(Value::Integer(7)));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_isolation_leaves_a_circuit_that_has_opened_since_then() {
+        let layer = CircuitBreakerLayer::builder("ml").consecutive_failures(1).build().unwrap();
+        let circuit = layer.handle();
+        let ask = |operation: &str| OperationRequest::new(operation, "ada", "a drill");
+        circuit.operate(&ask("isolate")).await.unwrap();
+        circuit.operate(&ask("close")).await.unwrap();
+        assert!(circuit.call(|| async { Err::<(), _>("down") }).await.is_err());
+        assert_eq!(circuit.state(), crate::CircuitState::Open);
+        assert_eq!(circuit.operate(&ask("stop-isolating")).await, Ok(Reach::Instance));
+        assert_eq!(circuit.state(), crate::CircuitState::Open);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use backstop_core::{
     ConfigError, EventLog, Inspect, Name, Operation, OperationError, OperationFuture, OperationRequest, Reach, Value,
 };
-use backstop_kit::log_text;
+use backstop_kit::{check_request, log_text};
 
 use crate::{
     DeadLetter, DeferredConfig, DeferredHandle, Failure, StoreError, counted::Halt, dead_letters::Action, telemetry,
@@ -110,12 +110,12 @@ fn shown(letter: &DeadLetter) -> Value {
 }
 
 async fn run(handle: &DeferredHandle, request: &OperationRequest) -> Result<Reach, OperationError> {
+    check_request(request, OPERATIONS)?;
     let (action, is_many) = match request.name() {
         "replay" => (Action::Replay, false),
         "discard" => (Action::Discard, false),
         "replay-many" => (Action::Replay, true),
-        "discard-many" => (Action::Discard, true),
-        _ => return Err(request.unknown(OPERATIONS)),
+        _ => (Action::Discard, true),
     };
     let queue = handle.queue();
     let jobs = if is_many {

@@ -1,6 +1,6 @@
 //! Who changes something by hand, and why: what every such change is logged with.
 
-use backstop_core::{ConfigError, Operation, OperationError, OperationRequest, Value};
+use backstop_core::{ConfigError, Lasts, Operation, OperationError, OperationRequest, Value};
 
 use crate::{is_printable, log_text};
 
@@ -19,8 +19,9 @@ pub fn check_operator(who: &str, reason: &str) -> Result<(), ConfigError> {
     check("reason", reason, REASON_MAX, "1 to 512 bytes of printable text")
 }
 
-/// Checks a request for one of `operations`: who asks, why, and that it has no other arguments than the operation takes. An argument
-/// with a typing mistake must not be ignored: without it, the operation may reach more than was meant.
+/// Checks a request for one of `operations`: who asks, why, that it has no other arguments than the operation takes, and no time
+/// if nothing of it lasts. An argument with a typing mistake must not be ignored: without it, the operation may reach more than was
+/// meant.
 ///
 /// # Errors
 /// [`OperationError::Invalid`] says what is wrong.
@@ -28,6 +29,9 @@ pub fn check_request(request: &OperationRequest, operations: &[Operation]) -> Re
     let operation = operations.iter().find(|operation| operation.name == request.name());
     let operation = operation.ok_or_else(|| request.unknown(operations))?;
     check_operator(request.who(), request.reason())?;
+    if let (Lasts::Once, Some(time)) = (operation.lasts, request.time()) {
+        return Err(ConfigError::new("time", format!("{time:?}"), "none: it has no effect that could end").into());
+    }
     let is_known = |argument: &str| operation.arguments.iter().any(|(known, _)| *known == argument);
     match request.arguments().find(|(argument, _)| !is_known(argument)) {
         None => Ok(()),
@@ -69,7 +73,7 @@ mod tests {
         let wrong = |request| check_request(&request, &operations).map_err(|error| error.to_string());
         assert_eq!(wrong(pin("ada", "a drill")), Ok(()));
         let refused = |text: &str| Err(text.to_owned());
-        assert_eq!(wrong(pin("ada", "a drill").with("levle", 1_u64)), refused("arguments is levle, allowed is: level"));
+        assert_eq!(wrong(pin("ada", "a drill").with("lever", 1_u64)), refused("arguments is lever, allowed is: level"));
         let clear = OperationRequest::new("clear", "ada", "a drill");
         assert_eq!(wrong(clear.with("key", "x")), refused("arguments is key, allowed is: none"));
         assert_eq!(wrong(pin("", "a drill")), refused("who is \"\", allowed is: 1 to 128 bytes of printable text"));

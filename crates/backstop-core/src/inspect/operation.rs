@@ -93,7 +93,8 @@ impl OperationRequest {
         Self { name: name.into(), who: who.into(), reason: reason.into(), time: None, arguments: Vec::new() }
     }
 
-    /// Ends its effect after `time`.
+    /// How long its effect shall last. The layer ends a [`Limited`](Lasts::Limited) one itself. To one that lasts
+    /// [`Until`](Lasts::Until) another operation, whoever runs it must do that.
     #[must_use]
     pub const fn lasting(mut self, time: Duration) -> Self {
         self.time = Some(time);

@@ -232,6 +232,9 @@ async fn an_operation_that_is_wrong_changes_nothing_and_says_what_is_allowed() {
         (ask("discard-many").with("limit", 10_001_u64), "limit"),
         (ask("discard-many").with("limit", 1_u64).with("failure", "bad luck"), "failure"),
         (ask("discard-many").with("limit", 1_u64).with("kind", 1_u64), "kind"),
+        (ask("discard-many").with("limit", 1_u64).with("knid", "email"), "arguments"),
+        (OperationRequest::new("discard-many", "ada", " ").with("limit", 1_u64), "reason"),
+        (ask("replay-many").with("limit", 1_u64).lasting(secs(60)), "time"),
         (ask("delete"), "operation"),
     ] {
         match handle.operate(&request).await {

@@ -81,7 +81,7 @@ async fn a_run_that_is_wrong_is_refused_and_injects_nothing() {
         (request("start").with("share", 1.0), "fault is missing"),
         (start("boom"), "fault is boom"),
         (request("start").with("fault", "error"), "share is missing"),
-        (start("error").with("share", 1.0).with("metod", "GET"), "arguments is metod"),
+        (start("error").with("share", 1.0).with("verb", "GET"), "arguments is verb"),
         (start("status"), "status is missing"),
         (start("status").with("status", 99_999_u64), "status is 99999"),
         (start("status").with("status", 200_u64), "status is 200"),

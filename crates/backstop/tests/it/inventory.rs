@@ -54,3 +54,14 @@ fn a_circuit_that_only_observes_protects_nothing() {
     circuit.enforce();
     assert_eq!(status(), Some("present"));
 }
+
+#[test]
+fn a_circuit_for_each_key_that_only_observes_protects_nothing() {
+    let layer = CircuitBreakerLayer::builder("ml").build_keyed(8, |host: &u32| *host).unwrap();
+    let circuits = layer.handle();
+    let inventory = Inventory::new().register(circuits.clone());
+    let status = || inventory.audit().status("ml", Check::CircuitBreaker).map(CheckStatus::as_str);
+    assert_eq!(status(), Some("present"));
+    circuits.observe_only();
+    assert_eq!(status(), Some("missing"));
+}

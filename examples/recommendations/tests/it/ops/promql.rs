@@ -86,7 +86,7 @@ fn a_query_names_its_metrics_and_labels() {
         ("histogram_quantile(0.5, sum by (le) (rate(b_seconds_bucket[1m])))", &[]),
         ("sum(increase(c_total[1h])) or vector(0)", &["c_total"]),
         ("rate(c_total{x=\"y\"}[1h])", &["c_total"]),
-        ("a_total{nam=\"x\", state!=\"y\"}", &["a_total{nam}"]),
+        ("a_total{zone=\"x\", state!=\"y\"}", &["a_total{zone}"]),
         ("sum by (queue) (a_total)", &["by (queue)"]),
         ("up{job=\"app\"}", &[]),
     ] {
