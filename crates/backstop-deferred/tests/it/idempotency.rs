@@ -130,8 +130,11 @@ struct Model<S> {
     emails: Deferred<Email>,
     known: BTreeMap<Scope, Known>,
     /// Which jobs have run, and for whom.
-    ran: Arc<Mutex<Vec<(Scope, u8, JobId)>>>,
+    ran: Arc<Mutex<Vec<Ran>>>,
 }
+
+/// A job that has begun to run, its principal and key, and its payload.
+type Ran = (Scope, u8, JobId);
 
 fn to(scope: Scope, payload: u8) -> Email {
     email(&format!("{} {} {payload}", scope.0, scope.1))
@@ -140,6 +143,12 @@ fn to(scope: Scope, payload: u8) -> Email {
 fn read(email: &Email) -> Option<(Scope, u8)> {
     let numbers: Vec<u8> = email.to.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
     Some(((numbers[0], numbers[1]), numbers[2]))
+}
+
+fn note(ran: &Mutex<Vec<Ran>>, job: &Job<Email>) {
+    if let Some((scope, payload)) = read(job.payload()) {
+        ran.lock().unwrap().push((scope, payload, job.id()));
+    }
 }
 
 impl<S: JobStore> Model<S> {
@@ -231,9 +240,7 @@ impl<S: JobStore> Model<S> {
         self.emails.defer(&email("last")).await.unwrap();
         let ran = Arc::clone(&self.ran);
         let run = service_fn(move |job: Job<Email>| {
-            if let Some((scope, payload)) = read(job.payload()) {
-                ran.lock().unwrap().push((scope, payload, job.id()));
-            }
+            note(&ran, &job);
             async move { if succeeds { Ok(()) } else { Err(BoxError::from("down")) } }
         });
         let all_ended = async {
@@ -281,7 +288,10 @@ impl<S: JobStore> Model<S> {
     async fn crash(&mut self) {
         let begun = Arc::new(tokio::sync::Notify::new());
         let begins = Arc::clone(&begun);
-        let hang = service_fn(move |_: Job<Email>| {
+        let ran = Arc::clone(&self.ran);
+        // After three crashes it is a dead letter, which nobody runs any more.
+        let hang = service_fn(move |job: Job<Email>| {
+            note(&ran, &job);
             begins.notify_one();
             pending::<Result<(), BoxError>>()
         });
