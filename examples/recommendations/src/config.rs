@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use backstop::{DeadlineHeader, Name, circuit_breaker::Recovery};
 
-pub use self::args::Args;
+pub use self::args::{Args, Command};
 pub use self::log_format::LogFormat;
 pub use self::store_url::StoreUrl;
 pub use self::values::{AdminToken, BaseUrl, ValueError};
 
-/// The configuration. [`Args::parse_config`] reads it from the command line and the environment.
+/// The configuration. [`Args::parse`] reads it from the command line and the environment.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The app's address.

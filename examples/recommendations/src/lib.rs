@@ -21,7 +21,8 @@
 //! | `stores.rs`, `metrics.rs` | what instances share, and needn't; what Prometheus scrapes |
 //! | `features.rs` | what users see, and can go off: why it has its tier, and needs no component |
 //!
-//! The rest is for demonstration: a shop for browsers (`page`), simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`).
+//! The rest is for demonstration: a shop for browsers (`page`), simulated upstreams (`upstream`) and the admin listener that breaks them (`admin`),
+//! and a drill that does so under load (`drill`).
 
 mod admin;
 mod app;
@@ -30,6 +31,7 @@ mod circuits;
 mod config;
 mod dashboard;
 mod dependency;
+mod drill;
 mod edge;
 mod features;
 mod hardening;
@@ -54,7 +56,8 @@ mod hostile_input;
 pub use self::app::app;
 pub use self::chaos::{Chaos, Place, StoreSwitch};
 pub use self::circuits::Circuits;
-pub use self::config::{AdminToken, Args, BaseUrl, Config, ConfigError, LogFormat, StoreUrl, ValueError};
+pub use self::config::{AdminToken, Args, BaseUrl, Command, Config, ConfigError, LogFormat, StoreUrl, ValueError};
+pub use self::drill::{DrillConfig, DrillReport, PhaseReport, Progress, drill};
 pub use self::edge::Edge;
 pub use self::jobs::Queues;
 pub use self::orders::Orders;

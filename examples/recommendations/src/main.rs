@@ -1,5 +1,6 @@
 //! `cargo run -p recommendations`: see the library's documentation, or `--help`.
 
+mod drilling;
 mod log;
 
 use std::fmt;
@@ -7,7 +8,7 @@ use std::future::pending;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use recommendations::{Args, Running, start};
+use recommendations::{Args, Command, Running, start};
 
 use self::log::Log;
 
@@ -16,8 +17,9 @@ const MISTAKE: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let config = match Args::parse_config(std::env::args_os()) {
-        Ok(config) => config,
+    let config = match Args::parse(std::env::args_os()) {
+        Ok(Command::Serve(config)) => config,
+        Ok(Command::Drill(config)) => return drilling::run(&config).await,
         Err(error) => {
             // Help goes to standard output, errors to standard error. If that fails, there is no other place.
             let _ = error.print();

@@ -18,7 +18,7 @@ use crate::sources::{Catalog, Item, Sources, bestsellers};
 use crate::user_id::UserId;
 
 /// The time limit for all sources together. A page waits for this answer.
-const TOTAL: Duration = Duration::from_millis(800);
+pub(crate) const TOTAL: Duration = Duration::from_millis(800);
 
 /// Recommends items from the best source that answers.
 #[derive(Debug, Clone)]

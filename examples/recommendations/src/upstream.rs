@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(crate) use self::data::Ledger;
 pub use self::data::Upstream;
 pub use self::fault::{Fault, FaultKind, WrongField};
+pub(crate) use self::port::Port;
 
 /// A simulated upstream that runs until the last clone of this is dropped.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use clap::{CommandFactory as _, Parser};
 
 use super::values::{self, BaseUrl, ValueError};
 use super::{Config, LogFormat, StoreUrl};
+use crate::drill::DrillConfig;
 
 /// A recommendation service that still answers when its dependencies fail, and says so in its headers.
 ///
@@ -37,7 +39,7 @@ pub struct Args {
     catalog_url: Option<BaseUrl>,
 
     /// How long an open circuit refuses calls before it allows a probe: 500ms, 5s, 1m
-    #[arg(long, env = "RECOMMENDATIONS_CIRCUIT_WAIT", value_name = "TIME", default_value = "5s", value_parser = values::wait)]
+    #[arg(long, env = "RECOMMENDATIONS_CIRCUIT_WAIT", value_name = "TIME", default_value = "5s", value_parser = values::wait, global = true)]
     circuit_wait: Duration,
 
     /// How long the app still serves once it was asked to stop, so that balancers see that it isn't ready. A second signal ends it
@@ -61,7 +63,7 @@ pub struct Args {
     nats_url: Option<String>,
 
     /// A Redis server by which instances share flags and views of health [default: each instance has its own]
-    #[arg(long, env = "RECOMMENDATIONS_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, env = "RECOMMENDATIONS_REDIS_URL", value_name = "URL", hide_env_values = true, global = true)]
     redis_url: Option<String>,
 
     /// How many connections the app accepts at the same time; it refuses others with a 503 [default: three quarters of the limit
@@ -87,6 +89,46 @@ pub struct Args {
     #[arg(long, env = "RECOMMENDATIONS_ADMIN_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     // Parsed below, since clap's message would show an invalid token, which may end up in a log.
     admin_token: Option<String>,
+
+    #[command(subcommand)]
+    subcommand: Option<Subcommand>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Subcommand {
+    /// Take the app through outages under load, and report what its users got
+    ///
+    /// The app listens on free ports and simulates its upstreams. With --redis-url, one of the outages is Redis's. The exit code is
+    /// 1 if a request wasn't answered in time and with the right label, or the app didn't recover.
+    Drill(Drill),
+}
+
+#[derive(Debug, clap::Args)]
+struct Drill {
+    /// Requests a second, whatever becomes of those before
+    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    rate: NonZeroU32,
+
+    /// How long each outage lasts: 10s, 1m. A circuit opens after as many failures as there were successes in the last 10 s
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = values::wait)]
+    phase: Duration,
+
+    /// Where the report goes as JSON
+    #[arg(long, value_name = "FILE", default_value = "drill.json")]
+    json: PathBuf,
+
+    /// Where the chart of sources and latencies goes
+    #[arg(long, value_name = "FILE", default_value = "drill.svg")]
+    svg: PathBuf,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve.
+    Serve(Config),
+    /// Drill.
+    Drill(DrillConfig),
 }
 
 impl Args {
@@ -95,12 +137,24 @@ impl Args {
     /// # Errors
     ///
     /// The message for the operator, and the exit code: 2 for an invalid option, 0 for `--help` and `--version`.
-    pub fn parse_config<I, T>(command_line: I) -> Result<Config, clap::Error>
+    pub fn parse<I, T>(command_line: I) -> Result<Command, clap::Error>
     where
         I: IntoIterator<Item = T>,
         T: Into<OsString> + Clone,
     {
-        let args = Self::try_parse_from(command_line)?;
+        let mut args = Self::try_parse_from(command_line)?;
+        let subcommand = args.subcommand.take();
+        let app = args.config()?;
+        Ok(match subcommand {
+            None => Command::Serve(app),
+            Some(Subcommand::Drill(Drill { rate, phase, json, svg })) => {
+                Command::Drill(DrillConfig { app, rate, phase, json, svg })
+            }
+        })
+    }
+
+    fn config(self) -> Result<Config, clap::Error> {
+        let args = self;
         let wrong = |kind, error: &dyn Display| Self::command().error(kind, error);
         let invalid = |option: &'static str| {
             move |error: ValueError| {

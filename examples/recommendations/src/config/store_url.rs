@@ -34,6 +34,10 @@ impl StoreUrl {
         }
     }
 
+    pub(crate) const fn from_url(url: Url) -> Self {
+        Self(url)
+    }
+
     /// The URL with its password, for a client.
     pub(crate) const fn url(&self) -> &Url {
         &self.0

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket};
 /// even get that port as its own and connect to itself. So a second socket stays bound to the port and never listens:
 /// connections are refused, and no other socket gets the port.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(crate) struct Port {
     address: SocketAddr,
     // `None` on systems (not Linux) where two sockets can't share an address.
     _held: Option<TcpSocket>,
@@ -19,7 +19,7 @@ pub(super) struct Port {
 
 impl Port {
     /// Reserves a free port, and opens its first listener.
-    pub(super) fn take() -> io::Result<(Self, TcpListener)> {
+    pub(crate) fn take() -> io::Result<(Self, TcpListener)> {
         let held = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         let address = held.local_addr()?;
         // The order matters: a socket can't share the address of one that already listens.
@@ -33,12 +33,12 @@ impl Port {
         }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Opens a new listener. The previous one must be closed.
-    pub(super) fn listen(&self) -> io::Result<TcpListener> {
+    pub(crate) fn listen(&self) -> io::Result<TcpListener> {
         listen(self.address)
     }
 }

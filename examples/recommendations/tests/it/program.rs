@@ -108,3 +108,14 @@ pub(crate) async fn ask(address: &str, request: &str) -> String {
     timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer
 }
+
+/// Orders something. The head and body of the answer.
+pub(crate) async fn order(app: &str, key: &str) -> String {
+    let body = r#"{"user_id":"ada","product":"p001"}"#;
+    let head = format!(
+        "POST /api/orders HTTP/1.1\r\nHost: app\r\nContent-Type: application/json\r\nIdempotency-Key: \"{key}\"\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    ask(app, &format!("{head}{body}")).await
+}

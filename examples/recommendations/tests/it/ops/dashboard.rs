@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::promql::{exported, missing};
 use super::{promtool, text};
-use crate::program::{PATIENCE, Started, ask, get, set_fault};
+use crate::program::{PATIENCE, Started, get, set_fault};
 
 /// A query of the dashboard, with its panel.
 pub(super) fn queries() -> Vec<(String, String)> {
@@ -37,13 +37,8 @@ pub(super) async fn metrics(app: &str) -> String {
 }
 
 async fn order(app: &str, key: &str) {
-    let body = r#"{"user_id":"ada","product":"p001"}"#;
-    let head = format!(
-        "POST /api/orders HTTP/1.1\r\nHost: app\r\nContent-Type: application/json\r\nIdempotency-Key: \"{key}\"\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    assert!(ask(app, &format!("{head}{body}")).await.starts_with("HTTP/1.1 20"));
+    let answer = crate::program::order(app, key).await;
+    assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
 }
 
 /// Everything that the dashboard shows happens once.
