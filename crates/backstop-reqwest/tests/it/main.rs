@@ -31,9 +31,9 @@ fn stack(client: ReqwestClient) -> (Upstream, StandardHandle) {
     (layer.layer(client), handle)
 }
 
-/// How many attempts failed.
+/// How many attempts failed since the last success.
 fn failures(handle: &StandardHandle) -> u64 {
-    handle.circuit_breaker().unwrap().counts().failures.into()
+    handle.circuit_breaker().unwrap().counts().in_a_row.into()
 }
 
 fn request(method: Method, address: SocketAddr, body: impl Into<Body>) -> Request<Body> {
