@@ -279,7 +279,7 @@ impl<T: JobKind, S: JobStore> DeferredBuilder<T, S> {
     ///
     /// ```
     /// use backstop_deferred::{Deferred, MemoryJobStore};
-    /// # use backstop_deferred::JobKind;
+    /// # use backstop_deferred::{JobKind, Name, name};
     /// # #[derive(serde::Deserialize, serde::Serialize)]
     /// # struct Email;
     /// # impl JobKind for Email {

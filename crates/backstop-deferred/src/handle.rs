@@ -203,7 +203,7 @@ impl DeferredHandle {
     ///
     /// ```
     /// use backstop_deferred::{Deferred, DeferredConfig, MemoryJobStore};
-    /// # use backstop_deferred::JobKind;
+    /// # use backstop_deferred::{JobKind, Name, name};
     /// # #[derive(serde::Deserialize, serde::Serialize)]
     /// # struct Email;
     /// # impl JobKind for Email {

@@ -61,7 +61,7 @@ impl<T: JobKind> Deferred<T> {
     /// ```
     /// use axum::{Router, body::Body, http::{Request, StatusCode}, response::IntoResponse, routing::post};
     /// use backstop_deferred::{Deferred, JobKind, MemoryJobStore, Name, name};
-    /// use backstop_fallback::{FallbackChain, FallbackLayer, name};
+    /// use backstop_fallback::{FallbackChain, FallbackLayer};
     /// # use {serde::{Deserialize, Serialize}, tower::ServiceExt};
     ///
     /// #[derive(Deserialize, Serialize)]

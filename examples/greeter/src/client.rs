@@ -63,7 +63,8 @@ fn protect(name: &'static str, channel: Channel, wait: Duration) -> Result<(impl
     let layer = standard(name)
         .timeout(Duration::from_millis(500))
         .retry(|retry| retry.max_attempts(2).repeat_if(only_reads))
-        .circuit_breaker(|circuit| circuit.wait(wait))
+        // Unless set, 10, which so few calls don't reach.
+        .circuit_breaker(|circuit| circuit.consecutive_failures(5).wait(wait))
         .build()?
         .until_headers(); // a stream counts in the bulkhead until its head is there
     let handle = layer.handle();

@@ -68,12 +68,12 @@ async fn the_standard_stack_has_one_circuit_for_all_connections() {
     let circuit = layer.handle().circuit_breaker().unwrap().clone();
     let (app, calls) = failing(layer);
     let server = Server::start(app).await;
-    // Each request makes three attempts. The fifth attempt opens the circuit, and the sixth is refused.
-    for connection in 1..=2 {
+    // Each request makes three attempts. The tenth attempt opens the circuit, and the next is refused.
+    for connection in 1..=4 {
         let (head, _) = server.get("/a").await;
         assert_eq!(head.status, StatusCode::BAD_GATEWAY, "connection {connection}: its own last answer");
     }
     assert_eq!(circuit.state(), CircuitState::Open);
     assert_eq!(server.get("/b").await.0.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(calls.load(Ordering::Relaxed), 5);
+    assert_eq!(calls.load(Ordering::Relaxed), 10);
 }
