@@ -144,7 +144,7 @@ pub trait JobStore: Send + Sync + 'static {
     fn remove(&self, id: JobId, version: u64) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The records of a list that are due within `times`, in milliseconds since the Unix epoch: those that are due first first, those
-    /// that are due together by their ids, at most `limit`.
+    /// that are due together by their ids, at most `limit`. A replica that lags may show a record up to 5 s late.
     ///
     /// # Errors
     /// [`StoreError`] if the store can't tell.
