@@ -125,6 +125,7 @@ fn ramping(share: f64) -> impl Service<u64, Error = Failed, Future: Send> + Clon
     let builder = CircuitBreakerLayer::builder("bench").consecutive_failures(1).wait(wait).success_threshold(1);
     let layer = builder.recovery(recovery).plain().classify_fn(judge).build().expect("a configuration");
     calls(layer.layer(Inner { percent: 100 }))(0);
+    #[expect(clippy::disallowed_methods, reason = "nothing else runs")]
     std::thread::sleep(2 * wait);
     calls(layer.layer(Inner { percent: 0 }))(0);
     assert_eq!(layer.handle().state(), CircuitState::Recovering);

@@ -27,7 +27,7 @@ pub(super) fn warn(degradation: &Degradation) {
     }
 }
 
-/// The chains of this process some of whose reports [nobody read](self#who-reads-reports), in the order of their names.
+/// The chains of this process some of whose reports [nobody read](crate::scope#who-reads-reports), in the order of their names.
 ///
 /// Their answers left without a label. At most 1,024 chains are remembered.
 #[must_use]
